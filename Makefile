@@ -1,0 +1,45 @@
+# The one task list, for people and for CI.
+PYTHON ?= python3
+INSTALLED := .venv/installed
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint lock ui clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
+	dvc repro
+	@python -c 'import json; r = json.load(open("reports/evaluation.json")); \
+	  print("\nTest accuracy: %.2f %% (%d of %d)" % (100 * r["accuracy"], r["correct"], r["total"]))'
+	@echo "The run in MLflow: make ui, then http://127.0.0.1:5000"
+	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
+
+test: $(INSTALLED)  ## run the test suite
+	pytest
+
+lint: $(INSTALLED)  ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+lock: $(INSTALLED)  ## renew requirements.lock from pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --upgrade --group dev pyproject.toml --output-file requirements.lock
+
+ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
+	mlflow ui --host 127.0.0.1 --port 5000 \
+	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
+
+clean:  ## remove the environment and caches; keep data, models and runs
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots src/*.egg-info
+	find src pipeline tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lifline needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	pip install --quiet --require-hashes -r requirements.lock
+	pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

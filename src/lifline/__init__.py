@@ -1,0 +1,1 @@
+"""lifline: a reproducible, tracked and tuned pipeline for spiking neural networks."""

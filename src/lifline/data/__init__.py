@@ -1,0 +1,1 @@
+"""MNIST: where it comes from, whether it is intact, and how it becomes batches."""

@@ -1,0 +1,69 @@
+"""What can go wrong for a user, and how a command says so: one line, exit code 2."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+USER_ERROR = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class LiflineError(Exception):
+    """A problem the user can mend; its message is one line that names thing, value and what is allowed."""
+
+
+class ParamsError(LiflineError):
+    """`params.yaml` is missing, malformed or holds a value that is not allowed."""
+
+
+class DataError(LiflineError):
+    """MNIST cannot be obtained, or its files are not the published ones."""
+
+
+class ModelError(LiflineError):
+    """A model file is missing, damaged, or not the one that is asked for."""
+
+
+class TrainingError(LiflineError):
+    """Training cannot start or cannot go on."""
+
+
+class TrackingError(LiflineError):
+    """MLflow cannot be reached or refuses what it is given."""
+
+
+def run_command(main: Callable[[], None]) -> NoReturn:
+    """Run a command's `main` and exit: 0 when done, 2 on a user's error, 130 when interrupted.
+
+    SIGTERM interrupts like Ctrl-C, so that a stopped run is closed and temporary files are removed.
+    `LIFLINE_DEBUG=1` shows the traceback of a user's error.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        main()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(INTERRUPTED)
+    except (LiflineError, OSError) as error:
+        if os.environ.get("LIFLINE_DEBUG") == "1":
+            raise
+        _say(_describe(error))
+        sys.exit(USER_ERROR)
+    sys.exit(0)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _describe(error: LiflineError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _say(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)

@@ -1,0 +1,129 @@
+"""ONNX: the network as a file that needs no Python of ours, and the proof that it equals the network."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from lifline.data.batches import batches_in_order
+from lifline.data.mnist import IMAGE_SIDE, LabelledImages
+from lifline.errors import ModelError
+from lifline.evaluation import BATCH_SIZE
+from lifline.params import Decoding
+from lifline.snn.decoding import decode
+from lifline.snn.network import SpikingNetwork
+
+OUTPUT_NAMES = ["spikes", "membrane", "class"]
+
+
+class Comparison(NamedTuple):
+    """How far ONNX Runtime and the network disagree over a set of images."""
+
+    images: int
+    class_mismatches: int
+    spike_mismatches: int
+    spikes_compared: int
+    largest_membrane_difference: float
+
+
+class _Classifier(nn.Module):
+    """The network from a picture to a class: `[B, 1, 28, 28]` in, spikes, membrane and class out."""
+
+    def __init__(self, network: SpikingNetwork, decoding: Decoding) -> None:
+        super().__init__()
+        self.network = network
+        self.decoding = decoding
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        record = self.network(image.flatten(1))
+        return record.spikes, record.membrane, decode(record, self.decoding)
+
+
+def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, object]) -> onnx.ModelProto:
+    """Export a network, with `metadata` in the file as JSON values.
+
+    Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
+    `[T, batch, C]`; `class`: int64 `[batch]`. Equal networks give equal bytes.
+    """
+    classifier = _Classifier(network, decoding).eval().requires_grad_(False)
+    example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)
+    with _quietly():
+        program = torch.onnx.export(
+            classifier,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=OUTPUT_NAMES,
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_origins(model)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def compare_with_network(
+    model: onnx.ModelProto, network: SpikingNetwork, decoding: Decoding, data: LabelledImages
+) -> Comparison:
+    """Run the exported model in ONNX Runtime over all images, and the network beside it, on the CPU."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    classifier = _Classifier(network, decoding)
+    class_mismatches = spike_mismatches = spikes_compared = 0
+    largest_difference = 0.0
+    for pixels, _ in batches_in_order(data, BATCH_SIZE):
+        images = pixels.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+        spikes, membrane, decided = session.run(OUTPUT_NAMES, {"image": images.numpy()})
+        with torch.no_grad():
+            expected_spikes, expected_membrane, expected = (output.numpy() for output in classifier(images))
+        class_mismatches += int((decided != expected).sum())
+        spike_mismatches += int((spikes != expected_spikes).sum())
+        spikes_compared += spikes.size
+        largest_difference = max(largest_difference, float(np.abs(membrane - expected_membrane).max()))
+    return Comparison(len(data.labels), class_mismatches, spike_mismatches, spikes_compared, largest_difference)
+
+
+def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
+    """Refuse a model that decides otherwise than the network too often.
+
+    Raises:
+        ModelError: on more images than `max_class_mismatches`.
+    """
+    if comparison.class_mismatches > max_class_mismatches:
+        raise ModelError(
+            f"ONNX Runtime and the network differ in class on {comparison.class_mismatches} of {comparison.images} "
+            f"images, allowed by export.max_class_mismatches is {max_class_mismatches}; in "
+            f"{comparison.spike_mismatches} spikes; by up to {comparison.largest_membrane_difference:.2g} in membrane"
+        )
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes of where each node came from, which name this machine's folders."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence the exporter's warnings and log, which speak of its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,81 @@
+"""Where things lie, and how files are written: whole or not at all."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lifline.errors import LiflineError
+
+MNIST = Path("data/mnist")
+MODEL = Path("models/model.safetensors")
+ONNX_MODEL = Path("models/model.onnx")
+TRAIN_METRICS = Path("reports/train.json")
+LOSS = Path("reports/loss.csv")
+EVALUATION = Path("reports/evaluation.json")
+PREDICTIONS = Path("reports/predictions.csv")
+EXPORT_METRICS = Path("reports/export.json")
+
+
+def repository_root() -> Path:
+    """The repository that owns the stores.
+
+    That is `DVC_ROOT` where DVC sets it, since `dvc exp run --temp` works in a copy; else the nearest folder
+    upwards with a `dvc.yaml`.
+
+    Raises:
+        LiflineError: there is no such folder.
+    """
+    if "DVC_ROOT" in os.environ:
+        return Path(os.environ["DVC_ROOT"])
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise LiflineError(f"{here} is not inside a lifline repository: no dvc.yaml here or above")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Make an `OSError` of the body name `path`: a full disk shows only in write(), which knows no name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces it if the body succeeds and vanishes otherwise."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table with a header line."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,181 @@
+"""Every knob of the pipeline as typed, frozen objects. The only reader of `params.yaml`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from lifline.errors import ParamsError
+
+Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
+LossName = Literal["membrane_ce", "count_ce", "rate_mse"]
+SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: every key must be there, no other key may be."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataParams(Section):
+    """Which images train the network."""
+
+    validation_size: Annotated[int, Field(ge=1, le=59_999)]
+    """Training images held out for validation: the last ones of the 60,000."""
+
+
+class NetworkParams(Section):
+    """The network: its layers, its neurons, and how its output spikes become a class."""
+
+    hidden: Annotated[int, Field(ge=1, le=65_536)]
+    """Neurons in the hidden layer."""
+
+    beta: Annotated[float, Field(ge=0, le=1)]
+    """Membrane decay per step: 0 forgets at once, 1 never."""
+
+    threshold: Annotated[float, Field(gt=0, le=1_000)]
+    """Membrane above which a neuron fires; subtracted from the membrane when it has."""
+
+    num_steps: Annotated[int, Field(ge=1, le=1_000)]
+    """Simulation steps per image."""
+
+    surrogate: SurrogateName
+    """What stands for the derivative of a spike in the backward pass."""
+
+    spike_delay: Annotated[int, Field(ge=0, le=1)]
+    """Steps by which a spike leaves late: 1 is the neuron that the tutorial writes by hand."""
+
+    decoding: Decoding
+    """How output spikes become a class."""
+
+
+class TrainParams(Section):
+    """How the network learns."""
+
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    """Seeds the weights and the order of the batches."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """Where to compute; auto takes CUDA, else MPS, else the CPU."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    """Passes over the training images."""
+
+    batch_size: Annotated[int, Field(ge=1, le=60_000)]
+    """Images per optimizer step."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """Of Adam (betas 0.9 and 0.999)."""
+
+    loss: LossName
+    """What is minimised."""
+
+    correct_rate: Rate
+    """Target firing rate of the right class; used by rate_mse alone."""
+
+    incorrect_rate: Rate
+    """Target firing rate of every other class; used by rate_mse alone."""
+
+
+class ExportParams(Section):
+    """When an exported model is good enough."""
+
+    max_class_mismatches: Annotated[int, Field(ge=0, le=10_000)]
+    """Test images on which ONNX Runtime may decide otherwise than the network."""
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    data: DataParams
+    network: NetworkParams
+    train: TrainParams
+    export: ExportParams
+
+    def flat(self) -> dict[str, bool | int | float | str]:
+        """The params under dotted names: `{"network.beta": 0.95, ...}`."""
+        return {
+            f"{section}.{name}": value
+            for section, values in self.model_dump().items()
+            for name, value in values.items()
+        }
+
+
+def read_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate the params.
+
+    Raises:
+        ParamsError: the file cannot be read, or a key is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is missing") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path} must hold the sections {_listed(Params.model_fields)}")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {_first_of(error)}") from None
+
+
+def describe_field(field: FieldInfo) -> str:
+    """What a param may be, in words: `a number from 0 to 1`, `atan, spike_operator, ...`."""
+    choices = get_args(field.annotation)
+    if choices:
+        return ", ".join(map(str, choices))
+    bounds = {name: value for entry in field.metadata for name, value in _bounds(entry)}
+    kind = "a whole number" if field.annotation is int else "a number"
+    low = f"above {bounds['gt']}" if "gt" in bounds else f"from {bounds['ge']}"
+    return f"{kind} {low} to {bounds['le']}"
+
+
+def all_fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every param's dotted name with its field."""
+    for section, section_field in Params.model_fields.items():
+        for name, field in cast(type[Section], section_field.annotation).model_fields.items():
+            yield f"{section}.{name}", field
+
+
+def _bounds(entry: Any) -> list[tuple[str, float]]:
+    return [(name, getattr(entry, name)) for name in ("ge", "gt", "le") if hasattr(entry, name)]
+
+
+def _first_of(error: ValidationError) -> str:
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return _describe_problem(problems[0]) + more
+
+
+def _describe_problem(problem: ErrorDetails) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    fields = dict(all_fields())
+    if problem["type"] == "extra_forbidden":
+        siblings = [key.removeprefix(f"{path[0]}.") for key in fields if key.startswith(f"{path[0]}.")]
+        return f"{name} is unknown; allowed are {_listed(siblings or Params.model_fields)}"
+    allowed = describe_field(fields[name]) if name in fields else "a section of keys and values"
+    if problem["type"] == "missing":
+        return f"{name} is missing; allowed is {allowed}"
+    return f"{name} is {problem['input']!r}; allowed is {allowed}"
+
+
+def _yaml_problem(error: YAMLError | UnicodeDecodeError) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)

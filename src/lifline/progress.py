@@ -1,0 +1,22 @@
+"""Progress on long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
+
+
+@contextmanager
+def transfer_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+    """A bar for a transfer of `num_bytes`; yields what to call with the length of each piece that comes."""
+    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
+    with new_bar(*columns) as progress:
+        task = progress.add_task(name, total=num_bytes)
+        yield lambda piece: progress.advance(task, piece)
+
+
+def new_bar(*columns: ProgressColumn) -> Progress:
+    """A bar that vanishes when done, and draws nothing where standard output is no terminal."""
+    return Progress(*columns, console=Console(), transient=True, disable=not sys.stdout.isatty())

@@ -1,0 +1,44 @@
+"""What training minimises, as functions of the output record and the labels."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss, one_hot
+
+from lifline.params import LossName, TrainParams
+from lifline.snn.network import Record
+
+Loss = Callable[[Record, Tensor], Tensor]
+"""Maps a record of `[T, B, C]` and labels `[B]` to a scalar, the mean over the batch."""
+
+SUMMED_OVER_STEPS: frozenset[LossName] = frozenset({"membrane_ce"})
+"""Losses that grow with the number of steps; compare them per step."""
+
+
+def make_loss(params: TrainParams) -> Loss:
+    """The loss that the params ask for."""
+    if params.loss == "membrane_ce":
+        return membrane_ce
+    if params.loss == "count_ce":
+        return count_ce
+    return lambda record, labels: rate_mse(record, labels, params.correct_rate, params.incorrect_rate)
+
+
+def membrane_ce(record: Record, labels: Tensor) -> Tensor:
+    """Cross-entropy on the membrane at every step, summed over steps: the loss of snnTorch's tutorial 5."""
+    num_steps = len(record.membrane)
+    return num_steps * cross_entropy(record.membrane.flatten(0, 1), labels.repeat(num_steps))
+
+
+def count_ce(record: Record, labels: Tensor) -> Tensor:
+    """Cross-entropy on the spike counts."""
+    return cross_entropy(record.spikes.sum(0), labels)
+
+
+def rate_mse(record: Record, labels: Tensor, correct_rate: float, incorrect_rate: float) -> Tensor:
+    """Squared error of each class's firing rate against its target, the mean over batch and classes."""
+    rates = record.spikes.mean(0)
+    is_correct = one_hot(labels, rates.shape[1]).bool()
+    targets = torch.where(is_correct, correct_rate, incorrect_rate).to(rates.dtype)
+    return mse_loss(rates, targets)

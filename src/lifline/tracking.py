@@ -1,0 +1,308 @@
+"""MLflow: one run per trained model holds all that is known of it. The only module that imports mlflow."""
+
+import os
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+for setting, value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "2",
+}.items():
+    os.environ.setdefault(setting, value)  # before the import, which reads some of them
+
+import mlflow
+import numpy as np
+import onnx
+import psutil
+import requests
+import sqlalchemy
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
+from lifline.errors import TrackingError
+from lifline.files import repository_root
+from lifline.params import Params
+from lifline.training import EpochReport
+
+EXPERIMENT = "lifline"
+MODEL_TAG = "model_sha256"
+PROCESS_TAG = "process"
+FAILURE_TAG = "failure"
+DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
+LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
+METRICS_PER_BATCH = 1000  # MLflow's own limit
+PATIENCE_SECONDS = 10
+
+
+@contextmanager
+def training_run(params: Params, device: str) -> Iterator[None]:
+    """A new run for a training. Closed as FINISHED, as KILLED when interrupted, as FAILED otherwise.
+
+    Raises:
+        TrackingError: MLflow cannot be reached, or refuses what it is given.
+    """
+    with _run(None, params):
+        mlflow.set_tag("device", device)
+        yield
+
+
+@contextmanager
+def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
+    """The run that trained the model with this hash; where the store has none, a new one, tagged alike.
+
+    Raises:
+        TrackingError: as `training_run`.
+    """
+    with _run(model_sha256, params):
+        mlflow.set_tag(MODEL_TAG, model_sha256)
+        yield
+
+
+def tag_model(model_sha256: str) -> None:
+    """Join the active run to the model that it trained."""
+    mlflow.set_tag(MODEL_TAG, model_sha256)
+
+
+def log_dataset(name: str, context: str) -> None:
+    """Log MNIST, by its hash, as an input of the active run."""
+    source = HTTPDatasetSource(url=DATASET_URL)
+    dataset = MetaDataset(source=source, name=name, digest=DATA_SHA256[:36])  # type: ignore[abstract]
+    mlflow.log_input(dataset, context=context)
+
+
+def log_epoch(report: EpochReport) -> None:
+    """Log an epoch's metrics, and the loss at each of its iterations."""
+    speed = {"images_per_second": report.images_per_second, "epoch_seconds": report.seconds}
+    log_metrics(report.as_metrics() | {"speed": speed}, step=report.epoch)
+    now = int(time.time() * 1000)
+    first = report.iteration - len(report.losses) + 1
+    metrics = [Metric("train/iteration_loss", loss, now, first + i) for i, loss in enumerate(report.losses)]
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        _client().log_batch(_active_run_id(), metrics=metrics[start : start + METRICS_PER_BATCH])
+
+
+def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
+    """Log nested metrics under names joined by slashes, by which the UI groups them."""
+    mlflow.log_metrics(dict(_flat(metrics)), step=step)
+
+
+def log_files(*paths: Path) -> None:
+    """Log those of these files that are there as artifacts."""
+    for path in paths:
+        if path.is_file():
+            mlflow.log_artifact(str(path))
+
+
+def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
+    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads."""
+    record = (num_steps, -1, len(CLASS_NAMES))
+    image = np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(image.dtype, (-1, *image.shape[1:]), "image")]),
+        outputs=Schema(
+            [
+                TensorSpec(np.dtype(np.float32), record, "spikes"),
+                TensorSpec(np.dtype(np.float32), record, "membrane"),
+                TensorSpec(np.dtype(np.int64), (-1,), "class"),
+            ]
+        ),
+    )
+    mlflow.onnx.log_model(
+        model,
+        name="model",
+        signature=signature,
+        input_example={"image": image},
+        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+
+
+@contextmanager
+def _run(model_sha256: str | None, params: Params) -> Iterator[None]:
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository_root() / 'mlflow.db'}"
+    with _translated_errors(uri):
+        with _failing_fast():
+            _probe(uri)
+            experiment_id = _open_experiment(uri)
+        _close_runs_of_dead_processes(experiment_id)
+        run_id = _find_run(experiment_id, model_sha256) if model_sha256 else None
+        mlflow.start_run(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            run_name=None if run_id else os.environ.get("DVC_EXP_NAME"),
+            log_system_metrics=model_sha256 is None,
+        )
+        with _closing_run():
+            if run_id is None:
+                mlflow.log_params(params.flat())
+                log_files(Path("params.yaml"))
+            _tag_run()
+            yield
+
+
+@contextmanager
+def _closing_run() -> Iterator[None]:
+    """Close the active run with the status that the body's end gives it."""
+    try:
+        yield
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        with suppress(MlflowException):  # the body's error is the one to tell
+            mlflow.set_tag(FAILURE_TAG, f"{type(error).__name__}: {error}"[:500])
+            mlflow.end_run(status)
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def _tag_run() -> None:
+    stages = _client().get_run(_active_run_id()).data.tags.get("dvc_stage", "").split()
+    stage = os.environ.get("DVC_STAGE")
+    tags = {
+        PROCESS_TAG: _this_process(),
+        "data_sha256": DATA_SHA256,
+        "dvc_stage": " ".join([*stages, stage] if stage and stage not in stages else stages) or None,
+        "dvc_exp_name": os.environ.get("DVC_EXP_NAME"),
+        **_git_tags(),
+        "version.python": platform.python_version(),
+        **{f"version.{library}": version(library) for library in LIBRARIES},
+    }
+    mlflow.set_tags({name: value for name, value in tags.items() if value is not None})
+
+
+def _git_tags() -> dict[str, str]:
+    """The commit, and whether code or params differ from it; what the pipeline itself writes does not count."""
+    outputs = [":(exclude)dvc.lock", ":(exclude)reports"]
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outputs)
+    if commit is None or changes is None:
+        return {}
+    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S607
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _find_run(experiment_id: str, model_sha256: str) -> str | None:
+    runs = _client().search_runs(
+        [experiment_id],
+        filter_string=f"tags.{MODEL_TAG} = '{model_sha256}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _open_experiment(uri: str) -> str:
+    """The experiment's id; it is made where the store has none, with its artifacts beside a local store."""
+    mlflow.set_tracking_uri(uri)
+    experiment = _client().get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        artifacts = None if uri.startswith("http") else (repository_root() / "mlartifacts").as_uri()
+        with suppress(MlflowException):  # another process may just have made it
+            return str(_client().create_experiment(EXPERIMENT, artifact_location=artifacts))
+        experiment = _client().get_experiment_by_name(EXPERIMENT)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        raise TrackingError(f"MLflow at {uri} has no active experiment {EXPERIMENT}; restore or rename the deleted one")
+    return str(experiment.experiment_id)
+
+
+def _close_runs_of_dead_processes(experiment_id: str) -> None:
+    """Mark as KILLED what a SIGKILL or a power cut on this machine left RUNNING."""
+    running = _client().search_runs(
+        [experiment_id],
+        filter_string=f"attributes.status = 'RUNNING' and tags.{PROCESS_TAG} LIKE '{socket.gethostname()}:%'",
+    )
+    for run in running:
+        if not _is_alive(run.data.tags[PROCESS_TAG]):
+            _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
+            _client().set_terminated(run.info.run_id, "KILLED")
+
+
+def _this_process() -> str:
+    """Host, process id and start time: a process id alone is used again."""
+    process = psutil.Process()
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+
+
+def _is_alive(process: str) -> bool:
+    _, pid, started = process.rsplit(":", 2)
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _probe(uri: str) -> None:
+    """Connect to a database once: MLflow itself would try for minutes."""
+    if "://" in uri and not uri.startswith(("http", "databricks", "file")):
+        try:
+            sqlalchemy.create_engine(uri).connect().close()
+        except ModuleNotFoundError as missing:
+            raise TrackingError(f"MLflow at {_without_password(uri)} needs a driver: {missing}") from missing
+
+
+@contextmanager
+def _failing_fast() -> Iterator[None]:
+    """Let a server that cannot be reached fail in seconds; MLflow's patience is right once it was reached."""
+    settings = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_SECONDS),
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _translated_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrackingError(f"MLflow at {_without_password(uri)} does not work: {reason}") from error
+
+
+def _without_password(uri: str) -> str:
+    return sqlalchemy.make_url(uri).render_as_string(hide_password=True) if "://" in uri else uri
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", float(value)
+
+
+def _client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient()
+
+
+def _active_run_id() -> str:
+    run = mlflow.active_run()
+    assert run is not None
+    return str(run.info.run_id)
