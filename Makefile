@@ -18,7 +18,7 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
 
 test: $(INSTALLED)  ## run the test suite
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)  ## check style and types
 	ruff check .

@@ -1,11 +1,11 @@
 """Stage export: models/model.safetensors, reports/evaluation.json -> models/model.onnx, reports/export.json."""
 
-import json
 from pathlib import Path
 
 from lifline import tracking
 from lifline.data.mnist import CLASS_NAMES, load_mnist
 from lifline.errors import run_command
+from lifline.evaluation import read_accuracy
 from lifline.export import compare_with_network, require_equality, to_onnx
 from lifline.files import (
     EVALUATION,
@@ -31,7 +31,7 @@ def main() -> None:
         metadata = {
             "params": params.flat(),
             "model_sha256": model_sha256,
-            "test_accuracy": json.loads(EVALUATION.read_text())["accuracy"],
+            "test_accuracy": read_accuracy(EVALUATION),
             "class_names": CLASS_NAMES,
         }
         model = to_onnx(network, params.network.decoding, metadata)

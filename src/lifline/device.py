@@ -10,8 +10,7 @@ from lifline.errors import TrainingError
 def choose_device(wanted: str) -> torch.device:
     """The device that `train.device` asks for; `auto` takes CUDA, else MPS, else the CPU.
 
-    Asks PyTorch for deterministic algorithms, so that a repeated run gives the same bytes on the same kind of
-    device.
+    A repeated run gives the same bytes on the same kind of device: PyTorch is asked for deterministic algorithms.
 
     Raises:
         TrainingError: the device is not there.
@@ -22,8 +21,9 @@ def choose_device(wanted: str) -> torch.device:
         raise TrainingError(
             f"train.device is {wanted}, which this machine does not have; allowed here: auto, {', '.join(there)}"
         )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if name != "cpu":  # where what we use is deterministic anyway
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device(name)
 
 

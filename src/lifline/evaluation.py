@@ -1,6 +1,8 @@
 """How good a network is, and how much it fires."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from lifline.data.batches import batches_in_order
 from lifline.data.mnist import LabelledImages
+from lifline.errors import ModelError
 from lifline.params import Decoding
 from lifline.snn.decoding import decode
 from lifline.snn.loss import Loss
@@ -98,6 +101,20 @@ def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding
         correct.append((decode(record, decoding) == labels).sum())
     total = len(data.labels)
     return Validation(torch.stack(losses).sum().item() / total, torch.stack(correct).sum().item() / total)
+
+
+def read_accuracy(path: Path) -> float:
+    """The accuracy in a written evaluation.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path} is damaged: it holds no accuracy; `dvc repro -f evaluate` makes it anew") from None
 
 
 @torch.no_grad()

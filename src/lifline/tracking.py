@@ -1,5 +1,6 @@
 """MLflow: one run per trained model holds all that is known of it. The only module that imports mlflow."""
 
+import logging
 import os
 import platform
 import socket
@@ -13,9 +14,8 @@ from typing import Any
 
 for setting, value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "2",
+    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
 }.items():
     os.environ.setdefault(setting, value)  # before the import, which reads some of them
 
@@ -44,6 +44,8 @@ PROCESS_TAG = "process"
 FAILURE_TAG = "failure"
 DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
 METRICS_PER_BATCH = 1000  # MLflow's own limit
 PATIENCE_SECONDS = 10
 
@@ -141,10 +143,14 @@ def _run(model_sha256: str | None, params: Params) -> Iterator[None]:
             experiment_id = _open_experiment(uri)
         _close_runs_of_dead_processes(experiment_id)
         run_id = _find_run(experiment_id, model_sha256) if model_sha256 else None
+        process = {PROCESS_TAG: _this_process()}  # known before the run is RUNNING: see _close_runs_of_dead_processes
+        if run_id:
+            _client().set_tag(run_id, *process.popitem())
         mlflow.start_run(
             run_id=run_id,
             experiment_id=experiment_id,
             run_name=None if run_id else os.environ.get("DVC_EXP_NAME"),
+            tags=process,
             log_system_metrics=model_sha256 is None,
         )
         with _closing_run():
@@ -173,7 +179,6 @@ def _tag_run() -> None:
     stages = _client().get_run(_active_run_id()).data.tags.get("dvc_stage", "").split()
     stage = os.environ.get("DVC_STAGE")
     tags = {
-        PROCESS_TAG: _this_process(),
         "data_sha256": DATA_SHA256,
         "dvc_stage": " ".join([*stages, stage] if stage and stage not in stages else stages) or None,
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME"),

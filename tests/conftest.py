@@ -1,0 +1,144 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.data.sources import download_mnist
+from lifline.errors import DataError
+from lifline.files import MODEL
+from lifline.model_file import new_network, save_network
+from lifline.params import Params, read_params
+
+ROOT = Path(__file__).parents[1]
+
+settings.register_profile("lifline", deadline=None)
+settings.load_profile("lifline")
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of the user's, of DVC's or of an earlier test's."""
+    settings_of_others = ("DVC_", "LIFLINE_", "MLFLOW_TRACKING", "MLFLOW_RUN")  # mlflow.set_tracking_uri exports one
+    return {name: value for name, value in os.environ.items() if not name.startswith(settings_of_others)}
+
+
+@pytest.fixture(autouse=True)
+def without_settings_of_others(monkeypatch):
+    for name in set(os.environ) - set(clean_environment()):
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(tmp_path_factory) -> Path:
+    """The real MNIST: the pipeline's, or else downloaded as the pipeline would."""
+    folder = ROOT / "data/mnist"
+    try:
+        load_mnist(folder, "train"), load_mnist(folder, "test")
+    except DataError:
+        folder = tmp_path_factory.mktemp("data") / "mnist"
+        download_mnist(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_images(mnist_folder) -> LabelledImages:
+    return load_mnist(mnist_folder, "train")
+
+
+@pytest.fixture(scope="session")
+def test_images(mnist_folder) -> LabelledImages:
+    return load_mnist(mnist_folder, "test")
+
+
+def first(data: LabelledImages, count: int) -> LabelledImages:
+    return LabelledImages(data.images[:count], data.labels[:count])
+
+
+@pytest.fixture
+def params() -> Params:
+    return read_params(ROOT / "params.yaml")
+
+
+def changed(params: Params, **sections: dict) -> Params:
+    """The params with some values replaced: `changed(params, network={"hidden": 10})`."""
+    values = params.model_dump()
+    for section, new in sections.items():
+        values[section] |= new
+    return Params.model_validate(values)
+
+
+@pytest.fixture
+def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
+    """A working directory for stages: params for a small and quick network, and MNIST."""
+    small = {
+        "hidden: 1000": "hidden: 20",
+        "num_steps: 25": "num_steps: 4",
+        "validation_size: 5000": "validation_size: 59000",
+    }
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in small.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mnist").symlink_to(mnist_folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def stage(monkeypatch, capfd):
+    """Run a stage script as `python pipeline/NAME.py` would, in this process; returns (exit code, stderr)."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(name: str) -> tuple[int, str]:
+        capfd.readouterr()
+        source = (ROOT / "pipeline" / f"{name}.py").read_text()
+        with pytest.raises(SystemExit) as ended:
+            exec(compile(source, f"pipeline/{name}.py", "exec"), {"__name__": "__main__"})  # noqa: S102
+        return ended.value.code, capfd.readouterr().err
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def save_untrained() -> None:
+    """Write a model as the training stage would, for the params in the working directory."""
+    params = read_params()
+    save_network(new_network(params.network, seed=0), params.network, MODEL)
+
+
+def stage_process(name: str, folder: Path) -> subprocess.Popen:
+    """Start a stage script as its own process group."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "pipeline" / f"{name}.py")],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def assert_one_line_error(outcome: tuple[int, str], *parts: str) -> None:
+    code, stderr = outcome
+    assert code == 2
+    assert stderr.count("\n") == 1, stderr
+    assert stderr.startswith("error: ")
+    for part in parts:
+        assert part in stderr

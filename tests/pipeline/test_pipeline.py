@@ -1,0 +1,251 @@
+"""The real pipeline, run by the real DVC in a clone of this repository, with a smaller network."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import onnx
+import pytest
+
+from lifline.files import sha256_of
+from lifline.params import read_params
+from tests.conftest import ROOT, clean_environment
+
+SMALL = {
+    "hidden: 1000": "hidden: 60",
+    "num_steps: 25": "num_steps: 8",
+    "validation_size: 5000": "validation_size: 20000",
+}
+
+
+class Clone:
+    """A clone of this repository, and commands run in it."""
+
+    def __init__(self, folder: Path, mnist_folder: Path):
+        self.folder = folder
+        self.environment = {
+            **clean_environment(),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "LIFLINE_MNIST_SOURCE": str(mnist_folder),
+        }
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments)
+
+    def json(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text())
+
+    def runs(self) -> list:
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name("lifline")
+        return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+
+
+def copy_of_this_repository(folder: Path, mnist_folder: Path) -> Clone:
+    """What a commit of the working tree would hold, committed in a repository of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(os.path.isfile, (str(ROOT / line) for line in listed.stdout.splitlines())):
+        target = folder / Path(name).relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, target)
+    params = folder / "params.yaml"
+    text = params.read_text()
+    for old, new in SMALL.items():
+        assert old in text
+        text = text.replace(old, new)
+    params.write_text(text)
+    clone = Clone(folder, mnist_folder)
+    clone.git("init", "--quiet")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message", "a smaller network")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory, mnist_folder) -> Clone:
+    clone = copy_of_this_repository(tmp_path_factory.mktemp("clone"), mnist_folder)
+    clone.run("dvc", "repro")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message", "its results")
+    return clone
+
+
+def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
+    tracked = set(clone.git("ls-files").split())
+    for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "export.json"):
+        assert f"reports/{report}" in tracked
+    assert not {name for name in tracked if name.startswith(("data/mnist", "models/model", "mlflow", "mlartifacts"))}
+    assert (clone.folder / "models/model.safetensors").is_file()
+    onnx.checker.check_model(onnx.load(clone.folder / "models/model.onnx"), full_check=True)
+
+
+def test_reports_agree_with_each_other(clone):
+    evaluation, export = clone.json("reports/evaluation.json"), clone.json("reports/export.json")
+    with (clone.folder / "reports/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == evaluation["total"] == export["images"] == 10_000
+    assert sum(row["actual"] == row["predicted"] for row in rows) == evaluation["correct"]
+    assert evaluation["accuracy"] == evaluation["correct"] / 10_000
+    assert evaluation["accuracy"] > 0.7
+    assert export["class_mismatches"] == 0
+    with (clone.folder / "reports/loss.csv").open() as file:
+        points = list(csv.DictReader(file))
+    training = clone.json("reports/train.json")
+    assert int(points[-1]["iteration"]) == training["iterations"] == 313
+    assert float(points[-1]["validation_accuracy"]) == training["validation"]["accuracy"]
+    assert len(points) == 32
+    assert float(points[-1]["train_loss"]) < float(points[0]["train_loss"])
+
+
+def test_outputs_name_no_path_time_run_or_host(clone):
+    run = clone.runs()[0]
+    traces = [str(clone.folder), str(ROOT), run.info.run_id, os.uname().nodename + ":"]
+    for name in ("models/model.safetensors", "models/model.onnx", *clone.git("ls-files", "reports").split()):
+        content = (clone.folder / name).read_bytes()
+        assert not [trace for trace in traces if trace.encode() in content], name
+
+
+def test_one_run_holds_it_all(clone):
+    (run,) = [run for run in clone.runs() if "dvc_exp_name" not in run.data.tags][:1]
+    params = read_params(clone.folder / "params.yaml")
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {name: str(value) for name, value in params.flat().items()}
+    assert run.data.tags["model_sha256"] == sha256_of(clone.folder / "models/model.safetensors")
+    assert run.data.tags["dvc_stage"] == "train evaluate export"
+    assert run.data.tags["git_commit"] == clone.git("rev-parse", "HEAD~1").strip()
+    assert run.data.tags["git_dirty"] == "false"
+    assert run.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
+    assert run.data.metrics["export/class_mismatches"] == 0
+    for metric in ("train/accuracy", "validation/loss", "speed/epoch_seconds", "system/cpu_utilization_percentage"):
+        assert metric in run.data.metrics
+    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert {"params.yaml", "dvc.lock", "loss.csv", "evaluation.json", "export.json"} <= artifacts
+
+
+def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
+    run = clone.runs()[0]
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    images = test_images.images[:200].unsqueeze(1).numpy().astype(np.float32) / 255
+    with (clone.folder / "reports/predictions.csv").open() as file:
+        expected = [int(row["predicted"]) for row in csv.DictReader(file)][:200]
+    outputs = model.predict({"image": images})
+    assert outputs["class"].tolist() == expected
+    assert outputs["spikes"].shape == (8, 200, 10)
+    assert model.metadata.signature is not None
+    assert model.input_example["image"].shape == (1, 1, 28, 28)
+
+
+def test_the_onnx_file_says_what_it_is(clone):
+    metadata = {
+        entry.key: json.loads(entry.value) for entry in onnx.load(clone.folder / "models/model.onnx").metadata_props
+    }
+    assert metadata == {
+        "params": read_params(clone.folder / "params.yaml").flat(),
+        "model_sha256": sha256_of(clone.folder / "models/model.safetensors"),
+        "test_accuracy": clone.json("reports/evaluation.json")["accuracy"],
+        "class_names": list("0123456789"),
+    }
+
+
+def test_repro_again_does_nothing(clone):
+    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_forced_repro_changes_no_hash(clone):
+    num_runs = len(clone.runs())
+    clone.run("dvc", "repro", "--force")
+    assert clone.git("status", "--porcelain") == ""
+    assert len(clone.runs()) == num_runs + 1
+
+
+def test_dvc_shows_metrics_plots_and_params(clone):
+    accuracy = clone.json("reports/evaluation.json")["accuracy"]
+    shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))
+    assert shown[""]["data"]["reports/evaluation.json"]["data"]["accuracy"] == accuracy
+    assert "plots" in clone.run("dvc", "plots", "show", "--out", "dvc_plots")
+    page = (clone.folder / "dvc_plots/index.html").read_text()
+    for title in ("Loss", "Validation accuracy", "Confusion on the test set"):
+        assert title in page
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text().replace("beta: 0.95", "beta: 0.9"))
+    try:
+        assert re.search(r"network\.beta.*0\.95.*0\.9", clone.run("dvc", "params", "diff"))
+    finally:
+        clone.git("checkout", "--quiet", "params.yaml")
+
+
+def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code(clone):
+    num_runs = len(clone.runs())
+    device = clone.folder / "src/lifline/device.py"
+    code = device.read_text()
+    device.write_text(code.replace('if device.type == "cpu" else', "+ ' of the copy' if device.type == \"cpu\" else"))
+    try:
+        clone.run("dvc", "exp", "run", "--temp", "--name", "calm-heron", "-S", "network.beta=0.9", "train")
+    finally:
+        device.write_text(code)
+    assert len(clone.runs()) == num_runs + 1
+    run = clone.runs()[-1]
+    assert run.info.run_name == run.data.tags["dvc_exp_name"] == "calm-heron"
+    assert run.data.params["network.beta"] == "0.9"
+    assert run.data.tags["device"].endswith("of the copy")
+    assert run.info.artifact_uri.startswith((clone.folder / "mlartifacts").as_uri())
+    assert clone.git("status", "--porcelain") == ""
+    assert "calm-heron" in clone.run("dvc", "exp", "show", "--csv")
+
+
+def test_an_experiment_in_place_compares(clone):
+    try:
+        clone.run("dvc", "exp", "run", "--name", "low-beta", "-S", "network.beta=0.5", "evaluate")
+        assert clone.runs()[-1].data.params["network.beta"] == "0.5"
+        assert "low-beta" in clone.run("dvc", "exp", "show", "--csv")
+        difference = json.loads(clone.run("dvc", "metrics", "diff", "--json", "HEAD"))
+        assert difference["reports/evaluation.json"]["accuracy"]["diff"] != 0
+    finally:
+        clone.git("checkout", "--quiet", ".")
+        clone.run("dvc", "checkout")
+
+
+def test_after_a_sigkill_the_same_command_goes_on(clone):
+    clone.git("checkout", "--quiet", ".")
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 1", "epochs: 10000"))
+    num_runs = len(clone.runs())
+    repro = subprocess.Popen(
+        ["dvc", "repro"], cwd=clone.folder, env=clone.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while len(clone.runs()) == num_runs:
+            assert repro.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        os.killpg(repro.pid, signal.SIGKILL)
+        repro.wait()
+    clone.git("checkout", "--quiet", "params.yaml")
+    clone.run("dvc", "repro")
+    assert clone.git("status", "--porcelain") == ""
+    assert [run.info.status for run in clone.runs()][num_runs:] == ["KILLED", "FINISHED"]

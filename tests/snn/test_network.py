@@ -1,0 +1,88 @@
+import snntorch
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lifline.snn import SpikingNetwork
+from lifline.snn.loss import membrane_ce
+
+
+class TutorialNetwork(nn.Module):
+    """The network of snnTorch's tutorial 5, which steps through time in Python."""
+
+    def __init__(self, num_inputs, hidden, num_classes, beta, num_steps):
+        super().__init__()
+        self.num_steps = num_steps
+        self.fc1, self.fc2 = nn.Linear(num_inputs, hidden), nn.Linear(hidden, num_classes)
+        self.lif1, self.lif2 = snntorch.Leaky(beta=beta), snntorch.Leaky(beta=beta)
+
+    def forward(self, images):
+        membrane1, membrane2 = self.lif1.init_leaky(), self.lif2.init_leaky()
+        spikes, membranes = [], []
+        for _ in range(self.num_steps):
+            spike1, membrane1 = self.lif1(self.fc1(images), membrane1)
+            spike2, membrane2 = self.lif2(self.fc2(spike1), membrane2)
+            spikes.append(spike2)
+            membranes.append(membrane2)
+        return torch.stack(spikes), torch.stack(membranes)
+
+
+def images(count=5, seed=0):
+    return 3 * torch.rand(count, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def test_learns_as_the_tutorials_network_does():
+    ours = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8, seed=3)
+    theirs = TutorialNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    labels = torch.tensor([0, 1, 2, 3, 0])
+
+    record = ours(images())
+    spikes, membrane = theirs(images())
+    assert record.spikes.sum() > 0
+    assert record.hidden_spikes.sum() > 0
+    assert torch.equal(record.spikes, spikes)
+    torch.testing.assert_close(record.membrane, membrane)
+
+    membrane_ce(record, labels).backward()
+    sum(cross_entropy(membrane_now, labels) for membrane_now in membrane).backward()
+    for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our.grad, their.grad)
+
+
+def test_the_input_layer_is_computed_once_for_a_static_image():
+    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    shapes = []
+    network.fc1.register_forward_hook(lambda module, inputs, output: shapes.append(list(output.shape)))
+    network(images())
+    assert shapes == [[5, 30]]
+
+
+def test_a_static_image_equals_the_same_image_at_every_step():
+    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    static, moving = network(images()), network(images().expand(8, -1, -1))
+    assert torch.equal(static.spikes, moving.spikes)
+    torch.testing.assert_close(static.membrane, moving.membrane)
+
+
+def test_the_record_has_time_first():
+    record = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)(images())
+    assert record.spikes.shape == record.membrane.shape == (8, 5, 4)
+    assert record.hidden_spikes.shape == (8, 5, 30)
+
+
+def test_a_call_leaves_no_trace():
+    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    first, _, again = network(images()), network(images(seed=1)), network(images())
+    assert torch.equal(first.membrane, again.membrane)
+
+
+def test_the_seed_decides_the_weights_and_disturbs_no_other():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one, two, other = (SpikingNetwork(12, 30, 4, beta=0.9, num_steps=8, seed=seed) for seed in (7, 7, 8))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(one.fc1.weight, two.fc1.weight)
+    assert torch.equal(one.fc2.bias, two.fc2.bias)
+    assert not torch.equal(one.fc1.weight, other.fc1.weight)

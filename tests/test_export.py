@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from lifline.errors import ModelError
+from lifline.export import compare_with_network, require_equality, to_onnx
+from lifline.model_file import new_network
+from lifline.snn import decode
+from lifline.snn.decoding import DECODINGS
+from tests.conftest import ROOT, changed, first
+
+
+def small(params, **network):
+    return changed(params, network={"hidden": 40, "num_steps": 6, "threshold": 0.3, **network}).network
+
+
+@pytest.fixture(scope="module")
+def session_of():
+    return lambda model: onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("decoding", "spike_delay"), [*((how, 0) for how in DECODINGS), ("rate", 1)])
+def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, spike_delay):
+    network = new_network(small(params, spike_delay=spike_delay), seed=4)
+    session = session_of(to_onnx(network, decoding, {}))
+    for count in (1, 7):
+        images = test_images.images[:count].unsqueeze(1).float() / 255
+        spikes, membrane, decided = session.run(["spikes", "membrane", "class"], {"image": images.numpy()})
+        with torch.no_grad():
+            record = network(images.flatten(1))
+        assert spikes.shape == membrane.shape == (6, count, 10)
+        np.testing.assert_array_equal(spikes, record.spikes.numpy())
+        np.testing.assert_allclose(membrane, record.membrane.numpy(), atol=1e-5)
+        np.testing.assert_array_equal(decided, decode(record, decoding).numpy())
+        assert decided.dtype == np.int64
+
+
+def test_the_file_tells_what_it_is_and_nothing_of_the_machine(params):
+    network = new_network(small(params), seed=4)
+    metadata = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
+    model = to_onnx(network, "rate", metadata)
+    assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == metadata
+    content = model.SerializeToString()
+    for trace in (str(ROOT).encode(), b"/site-packages/", b"lif.py", b"stack_trace"):
+        assert trace not in content
+    assert to_onnx(network, "rate", metadata).SerializeToString() == content
+
+
+def test_a_model_that_differs_is_found_out(params, test_images):
+    network = new_network(small(params), seed=4)
+    model = to_onnx(network, "rate", {})
+    data = first(test_images, 1200)
+    same = compare_with_network(model, network, "rate", data)
+    assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
+    assert same.spikes_compared == 6 * 1200 * 10
+    assert same.largest_membrane_difference < 1e-4
+    require_equality(same, 0)
+
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("fc2.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias)[::-1].copy(), bias.name))
+    different = compare_with_network(model, network, "rate", data)
+    assert different.class_mismatches > 0
+    assert different.spike_mismatches > 0
+    assert different.largest_membrane_difference > 1e-3
+    with pytest.raises(ModelError, match=f"differ in class on {different.class_mismatches} of 1200 images, allowed by"):
+        require_equality(different, different.class_mismatches - 1)
+    require_equality(different, different.class_mismatches)

@@ -1,0 +1,259 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import mlflow
+import pytest
+import requests
+from mlflow.telemetry.utils import is_telemetry_disabled
+
+from lifline import tracking
+from lifline.data.mnist import DATA_SHA256
+from lifline.errors import TrackingError
+from lifline.training import EpochReport
+from tests.conftest import ROOT, assert_one_line_error, stage_process
+
+HASH = "ab" * 32
+
+
+@pytest.fixture
+def store(workspace):
+    """A client of the workspace's own store."""
+    return mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+
+
+def all_runs(client):
+    experiment = client.get_experiment_by_name("lifline")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+
+
+def epoch_report(**values):
+    return EpochReport(
+        **{
+            "epoch": 1,
+            "iteration": 3,
+            "losses": [3.0, 2.0, 1.0],
+            "train_accuracy": 0.5,
+            "validation_loss": 1.5,
+            "validation_accuracy": 0.6,
+            "images_per_second": 1000.0,
+            "seconds": 2.0,
+            "steps_per_loss": 4,
+            **values,
+        }
+    )
+
+
+def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
+    with tracking.training_run(params, "cpu"):
+        tracking.log_dataset("mnist-train", "training")
+        tracking.log_epoch(epoch_report())
+        tracking.log_epoch(epoch_report(epoch=2, iteration=6, losses=[0.9, 0.8, 0.7]))
+        tracking.tag_model(HASH)
+    with tracking.run_of_model(HASH, params):
+        tracking.log_metrics({"test": {"accuracy": 0.9, "firing_rate": {"hidden": 0.1}}})
+    (run,) = all_runs(store)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {name: str(value) for name, value in params.flat().items()}
+    assert run.data.metrics["test/accuracy"] == 0.9
+    assert run.data.metrics["test/firing_rate/hidden"] == 0.1
+    assert run.data.metrics["validation/loss_per_step"] == 1.5 / 4
+    assert run.data.metrics["speed/images_per_second"] == 1000
+    history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
+    assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
+    assert run.data.tags["data_sha256"] == DATA_SHA256
+    assert run.data.tags["device"] == "cpu"
+    (dataset,) = run.inputs.dataset_inputs
+    assert DATA_SHA256.startswith(dataset.dataset.digest)
+    assert "params.yaml" in [file.path for file in store.list_artifacts(run.info.run_id)]
+    assert (workspace / "mlartifacts").is_dir()
+
+
+def test_a_long_epoch_is_logged_whole(store, params):
+    with tracking.training_run(params, "cpu"):
+        tracking.log_epoch(epoch_report(iteration=2500, losses=[1.0] * 2500))
+    (run,) = all_runs(store)
+    assert len(store.get_metric_history(run.info.run_id, "train/iteration_loss")) == 2500
+
+
+def test_a_model_that_the_store_does_not_know_gets_a_run_of_its_own(store, params):
+    with tracking.run_of_model(HASH, params):
+        pass
+    with tracking.run_of_model("cd" * 32, params):
+        pass
+    with tracking.run_of_model(HASH, params):
+        pass
+    assert [run.data.tags["model_sha256"] for run in all_runs(store)] == [HASH, "cd" * 32]
+    assert all(run.data.params["network.beta"] == "0.95" for run in all_runs(store))
+
+
+def test_of_two_runs_with_one_model_the_newer_is_taken(store, params):
+    for _ in range(2):
+        with tracking.training_run(params, "cpu"):
+            tracking.tag_model(HASH)
+    with tracking.run_of_model(HASH, params):
+        tracking.log_metrics({"test": {"accuracy": 0.9}})
+    old, new = all_runs(store)
+    assert "test/accuracy" not in old.data.metrics
+    assert "test/accuracy" in new.data.metrics
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("no luck"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "FAILED")],
+)
+def test_a_run_that_ends_early_says_how(store, params, error, status):
+    with pytest.raises(type(error)), tracking.training_run(params, "cpu"):
+        raise error
+    (run,) = all_runs(store)
+    assert run.info.status == status
+    assert run.data.tags["failure"].startswith(type(error).__name__)
+    assert mlflow.active_run() is None
+
+
+def test_dvc_and_git_are_tagged(store, params, workspace, monkeypatch):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "params.yaml", "dvc.yaml"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv("DVC_EXP_NAME", "calm-heron")
+    for stage, change in (("train", ""), ("evaluate", ""), ("evaluate", "# changed\n")):
+        monkeypatch.setenv("DVC_STAGE", stage)
+        with (workspace / "params.yaml").open("a") as file:
+            file.write(change)
+        with tracking.run_of_model(HASH, params):
+            pass
+        (run,) = all_runs(store)
+        assert run.data.tags["git_commit"] == commit
+        assert run.data.tags["git_dirty"] == ("true" if change else "false")
+        assert run.data.tags["dvc_exp_name"] == run.info.run_name == "calm-heron"
+    assert run.data.tags["dvc_stage"] == "train evaluate"
+
+
+def test_a_killed_training_is_closed_by_the_next(store, params, workspace):
+    training = stage_process("train", workspace)
+    wait_for(lambda: running(store), training)
+    os.killpg(training.pid, signal.SIGKILL)
+    training.communicate()
+    assert len(running(store)) == 1
+    with tracking.training_run(params, "cpu"):
+        assert len(running(store)) == 1  # itself
+    killed, finished = all_runs(store)
+    assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
+    assert killed.data.tags["failure"] == "its process died"
+
+
+def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))
+    training = stage_process("train", workspace)
+    wait_for(lambda: running(store) and running(store)[0].data.metrics, training)
+    os.killpg(training.pid, signal.SIGINT)
+    _, stderr = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert stderr == "error: interrupted\n"
+    assert [run.info.status for run in all_runs(store)] == ["KILLED"]
+    assert not list((workspace / "models").glob("*") if (workspace / "models").exists() else [])
+
+
+def test_the_experiment_is_made_once_by_many(workspace, params):
+    program = (
+        "from lifline import tracking; from lifline.params import read_params\n"
+        "with tracking.training_run(read_params(), 'cpu'): pass"
+    )
+    with tracking.training_run(params, "cpu"):
+        pass  # the tables are there; the experiment is what is raced for
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    client.rename_experiment(client.get_experiment_by_name("lifline").experiment_id, "another")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    with ThreadPoolExecutor() as pool:
+        start = lambda _: subprocess.run(  # noqa: E731
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+        )
+        done = list(pool.map(start, range(2)))
+    assert [(process.returncode, process.stderr) for process in done] == [(0, "")] * 2
+    assert len(all_runs(client)) == 2
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:1", "sqlite:////no/such/folder/mlflow.db", "postgresql://lifline:secret@127.0.0.1:1/mlflow"],
+)
+def test_a_store_that_cannot_be_reached_stops_before_training(stage, workspace, monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    started = time.monotonic()
+    outcome = stage("train")
+    assert_one_line_error(outcome, "MLflow at ", uri.replace("secret", "***"))
+    assert "secret" not in outcome[1]
+    assert not (workspace / "models").exists()
+    assert time.monotonic() - started < 60
+
+
+def test_a_tracking_server_takes_the_run(workspace, stage, monkeypatch):
+    with mlflow_server(workspace / "server") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert stage("train")[0] == 0
+        (run,) = all_runs(mlflow.MlflowClient(uri))
+        assert run.info.status == "FINISHED"
+        assert "validation/accuracy" in run.data.metrics
+        assert not (workspace / "mlflow.db").exists()
+
+
+def test_a_deleted_experiment_is_named(store, params, workspace):
+    with tracking.training_run(params, "cpu"):
+        pass
+    store.delete_experiment(store.get_experiment_by_name("lifline").experiment_id)
+    with pytest.raises(TrackingError, match="has no active experiment lifline"), tracking.training_run(params, "cpu"):
+        pass
+
+
+def test_telemetry_is_off():
+    assert is_telemetry_disabled()
+
+
+def running(client):
+    try:
+        return [run for run in all_runs(client) if run.info.status == "RUNNING"]
+    except AttributeError:  # there is no experiment yet
+        return []
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@contextmanager
+def mlflow_server(folder):
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: answers(f"{uri}/health"), server)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url):
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
