@@ -39,6 +39,7 @@ from lifline.params import Params
 from lifline.training import EpochReport
 
 EXPERIMENT = "lifline"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
 PROCESS_TAG = "process"
 FAILURE_TAG = "failure"
@@ -82,7 +83,7 @@ def tag_model(model_sha256: str) -> None:
 def log_dataset(name: str, context: str) -> None:
     """Log MNIST, by its hash, as an input of the active run."""
     source = HTTPDatasetSource(url=DATASET_URL)
-    dataset = MetaDataset(source=source, name=name, digest=DATA_SHA256[:36])  # type: ignore[abstract]
+    dataset = MetaDataset(source=source, name=name, digest=DATA_SHA256[:16])  # type: ignore[abstract]
     mlflow.log_input(dataset, context=context)
 
 
@@ -223,8 +224,11 @@ def _open_experiment(uri: str) -> str:
     experiment = _client().get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         artifacts = None if uri.startswith("http") else (repository_root() / "mlartifacts").as_uri()
-        with suppress(MlflowException):  # another process may just have made it
-            return str(_client().create_experiment(EXPERIMENT, artifact_location=artifacts))
+        try:
+            return str(_client().create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may just have made it
+                raise
         experiment = _client().get_experiment_by_name(EXPERIMENT)
     if experiment is None or experiment.lifecycle_stage != "active":
         raise TrackingError(f"MLflow at {uri} has no active experiment {EXPERIMENT}; restore or rename the deleted one")

@@ -156,6 +156,13 @@ def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
     assert model.input_example["image"].shape == (1, 1, 28, 28)
 
 
+def test_the_readmes_programs_run(clone):
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(programs) == 2
+    outputs = [clone.run("python", "-c", program) for program in programs]
+    assert re.match(r"\[\d\]", outputs[0])
+
+
 def test_the_onnx_file_says_what_it_is(clone):
     metadata = {
         entry.key: json.loads(entry.value) for entry in onnx.load(clone.folder / "models/model.onnx").metadata_props
@@ -192,6 +199,7 @@ def test_dvc_shows_metrics_plots_and_params(clone):
     params.write_text(params.read_text().replace("beta: 0.95", "beta: 0.9"))
     try:
         assert re.search(r"network\.beta.*0\.95.*0\.9", clone.run("dvc", "params", "diff"))
+        assert "plots" in clone.run("dvc", "plots", "diff", "--out", "dvc_plots")
     finally:
         clone.git("checkout", "--quiet", "params.yaml")
 
