@@ -5,7 +5,7 @@ from pathlib import Path
 from lifline import tracking
 from lifline.data.mnist import CLASS_NAMES, load_mnist
 from lifline.errors import run_command
-from lifline.evaluation import read_accuracy
+from lifline.evaluation import read_metrics
 from lifline.export import compare_with_network, require_equality, to_onnx
 from lifline.files import (
     EVALUATION,
@@ -13,8 +13,9 @@ from lifline.files import (
     MNIST,
     MODEL,
     ONNX_MODEL,
-    replacing,
+    PREDICTIONS,
     sha256_of,
+    write_bytes,
     write_json,
 )
 from lifline.model_file import load_network_for
@@ -26,29 +27,29 @@ def main() -> None:
     params = read_params()
     network = load_network_for(params.network, MODEL)
     test = load_mnist(MNIST, "test")
+    evaluation = read_metrics(EVALUATION)
     model_sha256 = sha256_of(MODEL)
     with tracking.run_of_model(model_sha256, params):
         metadata = {
             "params": params.flat(),
             "model_sha256": model_sha256,
-            "test_accuracy": read_accuracy(EVALUATION),
+            "test_accuracy": evaluation["accuracy"],
             "class_names": CLASS_NAMES,
         }
         model = to_onnx(network, params.network.decoding, metadata)
         comparison = compare_with_network(model, network, params.network.decoding, test)
         ONNX_MODEL.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
-        with replacing(ONNX_MODEL) as temporary:
-            temporary.write_bytes(model.SerializeToString(deterministic=True))
+        write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
+        if not tracking.has_metric("test/accuracy"):  # DVC skips evaluate where git brought its reports
+            tracking.log_dataset("mnist-test", "test")
+            tracking.log_metrics({"test": evaluation})
+            tracking.log_files(EVALUATION, PREDICTIONS)
         tracking.log_metrics({"export": comparison._asdict()})
         tracking.log_onnx(model, params.network.num_steps)
         tracking.log_files(EXPORT_METRICS, Path("dvc.lock"))
-    print(
-        f"ONNX Runtime and the network agree in class on {comparison.images - comparison.class_mismatches} of "
-        f"{comparison.images} images, and in all but {comparison.spike_mismatches} of "
-        f"{comparison.spikes_compared} spikes"
-    )
+    print(comparison.describe())
 
 
 if __name__ == "__main__":

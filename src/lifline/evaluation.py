@@ -103,18 +103,20 @@ def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding
     return Validation(torch.stack(losses).sum().item() / total, torch.stack(correct).sum().item() / total)
 
 
-def read_accuracy(path: Path) -> float:
-    """The accuracy in a written evaluation.
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The metrics of a written evaluation.
 
     Raises:
         ModelError: the file is missing or damaged.
     """
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        float(metrics["accuracy"])
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{path} is damaged: it holds no accuracy; `dvc repro -f evaluate` makes it anew") from None
+    return metrics
 
 
 @torch.no_grad()

@@ -33,6 +33,14 @@ class Comparison(NamedTuple):
     spikes_compared: int
     largest_membrane_difference: float
 
+    def describe(self) -> str:
+        """The comparison in a line."""
+        return (
+            f"ONNX Runtime and the network differ in class on {self.class_mismatches} of {self.images} images, in "
+            f"{self.spike_mismatches} of {self.spikes_compared} spikes, in membrane by up to "
+            f"{self.largest_membrane_difference:.2g}"
+        )
+
 
 class _Classifier(nn.Module):
     """The network from a picture to a class: `[B, 1, 28, 28]` in, spikes, membrane and class out."""
@@ -101,9 +109,7 @@ def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
     """
     if comparison.class_mismatches > max_class_mismatches:
         raise ModelError(
-            f"ONNX Runtime and the network differ in class on {comparison.class_mismatches} of {comparison.images} "
-            f"images, allowed by export.max_class_mismatches is {max_class_mismatches}; in "
-            f"{comparison.spike_mismatches} spikes; by up to {comparison.largest_membrane_difference:.2g} in membrane"
+            f"{comparison.describe()}; allowed by export.max_class_mismatches are {max_class_mismatches} images"
         )
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from lifline.data.mnist import CLASS_NAMES, NUM_PIXELS
 from lifline.errors import ModelError
-from lifline.files import replacing
+from lifline.files import write_bytes
 from lifline.params import NetworkParams
 from lifline.snn.network import SpikingNetwork
 
@@ -26,8 +26,7 @@ def save_network(network: SpikingNetwork, params: NetworkParams, path: Path) -> 
     """Write a network and its params; equal networks give equal bytes."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     header = {HEADER: json.dumps(params.model_dump(), sort_keys=True)}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata=header))
+    write_bytes(path, save(weights, metadata=header))
 
 
 def load_network(path: Path) -> tuple[SpikingNetwork, NetworkParams]:

@@ -103,6 +103,11 @@ def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
     mlflow.log_metrics(dict(_flat(metrics)), step=step)
 
 
+def has_metric(name: str) -> bool:
+    """Whether the active run has a metric."""
+    return name in _client().get_run(_active_run_id()).data.metrics
+
+
 def log_files(*paths: Path) -> None:
     """Log those of these files that are there as artifacts."""
     for path in paths:

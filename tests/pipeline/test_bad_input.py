@@ -119,7 +119,7 @@ def test_an_export_that_differs_leaves_no_file(workspace, stage, monkeypatch):
         return to_onnx(new_network(read_params().network, seed=99), decoding, metadata)
 
     monkeypatch.setattr("lifline.export.to_onnx", export_another)
-    assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches is 0")
+    assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")
     assert not (workspace / "models/model.onnx").exists()
     edit_params(workspace, "max_class_mismatches: 0", "max_class_mismatches: 10000")
     assert stage("export")[0] == 0
