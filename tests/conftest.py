@@ -1,4 +1,5 @@
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -107,9 +108,8 @@ def stage(monkeypatch, capfd):
 
     def run(name: str) -> tuple[int, str]:
         capfd.readouterr()
-        source = (ROOT / "pipeline" / f"{name}.py").read_text()
         with pytest.raises(SystemExit) as ended:
-            exec(compile(source, f"pipeline/{name}.py", "exec"), {"__name__": "__main__"})  # noqa: S102
+            runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
         return ended.value.code, capfd.readouterr().err
 
     yield run

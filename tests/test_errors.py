@@ -46,10 +46,12 @@ def test_an_interruption_says_so(capsys):
     assert ending(lambda: os.kill(os.getpid(), signal.SIGTERM), capsys) == (130, "error: interrupted\n")
 
 
-def test_debug_shows_the_traceback(monkeypatch):
+def test_debug_shows_the_traceback(monkeypatch, capsys):
     monkeypatch.setenv("LIFLINE_DEBUG", "1")
-    with pytest.raises(ParamsError):
-        run_command(raising(ParamsError("beta is 2")))
+    code, stderr = ending(raising(ParamsError("beta is 2")), capsys)
+    assert code == 2
+    assert "Traceback" in stderr
+    assert stderr.endswith("error: beta is 2\n")
 
 
 def test_a_bug_is_no_users_error():

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -39,7 +40,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main` and exit: 0 when done, 2 on a user's error, 130 when interrupted.
 
     SIGTERM interrupts like Ctrl-C, so that a stopped run is closed and temporary files are removed.
-    `LIFLINE_DEBUG=1` shows the traceback of a user's error.
+    `LIFLINE_DEBUG=1` shows the traceback of a user's error, too.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -49,7 +50,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         sys.exit(INTERRUPTED)
     except (LiflineError, OSError) as error:
         if os.environ.get("LIFLINE_DEBUG") == "1":
-            raise
+            traceback.print_exc()
         _say(_describe(error))
         sys.exit(USER_ERROR)
     sys.exit(0)

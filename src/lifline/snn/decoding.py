@@ -33,8 +33,9 @@ def _by_rate_then_membrane(record: Record) -> Tensor:
 
 
 def _by_latency(record: Record) -> Tensor:
-    steps_before_firing = (record.spikes.cumsum(0) == 0).sum(0)
-    return _best_by_membrane(-steps_before_firing, record)
+    first_spike = record.spikes.argmax(0)
+    never = len(record.spikes)
+    return _best_by_membrane(-torch.where(record.spikes.amax(0) > 0, first_spike, never), record)
 
 
 def _by_membrane(record: Record) -> Tensor:
