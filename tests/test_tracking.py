@@ -103,6 +103,19 @@ def test_of_two_runs_with_one_model_the_newer_is_taken(store, params):
     assert "test/accuracy" in new.data.metrics
 
 
+def test_a_training_that_makes_the_same_model_again_has_its_test_metrics(store, params):
+    """DVC skips evaluate and export then."""
+    with tracking.training_run(params, "cpu"):
+        tracking.tag_model(HASH)
+    with tracking.run_of_model(HASH, params):
+        tracking.log_metrics({"test": {"accuracy": 0.9}, "validation": {"accuracy": 0.8}})
+    with tracking.training_run(params, "cpu"):
+        tracking.tag_model(HASH)
+    old, new = all_runs(store)
+    assert new.data.metrics == {"test/accuracy": 0.9}
+    assert new.data.tags["repeats_run"] == old.info.run_id
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(RuntimeError("no luck"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "FAILED")],

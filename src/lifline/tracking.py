@@ -27,7 +27,7 @@ import requests
 import sqlalchemy
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -76,8 +76,18 @@ def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
 
 
 def tag_model(model_sha256: str) -> None:
-    """Join the active run to the model that it trained."""
+    """Join the active run to the model that it trained.
+
+    Where an earlier run trained the very same model, its test and export metrics are this run's too: DVC skips
+    evaluate and export for a model that has not changed.
+    """
+    run = _active_run()
+    earlier = _find_run(run.info.experiment_id, model_sha256)
     mlflow.set_tag(MODEL_TAG, model_sha256)
+    if earlier:
+        mlflow.set_tag("repeats_run", earlier.info.run_id)
+        metrics = earlier.data.metrics.items()
+        mlflow.log_metrics({name: value for name, value in metrics if name.startswith(("test/", "export/"))})
 
 
 def log_dataset(name: str, context: str) -> None:
@@ -95,7 +105,7 @@ def log_epoch(report: EpochReport) -> None:
     first = report.iteration - len(report.losses) + 1
     metrics = [Metric("train/iteration_loss", loss, now, first + i) for i, loss in enumerate(report.losses)]
     for start in range(0, len(metrics), METRICS_PER_BATCH):
-        _client().log_batch(_active_run_id(), metrics=metrics[start : start + METRICS_PER_BATCH])
+        _client().log_batch(_active_run().info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
 def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
@@ -105,7 +115,7 @@ def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
 
 def has_metric(name: str) -> bool:
     """Whether the active run has a metric."""
-    return name in _client().get_run(_active_run_id()).data.metrics
+    return name in _active_run().data.metrics
 
 
 def log_files(*paths: Path) -> None:
@@ -148,7 +158,8 @@ def _run(model_sha256: str | None, params: Params) -> Iterator[None]:
             _probe(uri)
             experiment_id = _open_experiment(uri)
         _close_runs_of_dead_processes(experiment_id)
-        run_id = _find_run(experiment_id, model_sha256) if model_sha256 else None
+        known = _find_run(experiment_id, model_sha256) if model_sha256 else None
+        run_id = known.info.run_id if known else None
         process = {PROCESS_TAG: _this_process()}  # known before the run is RUNNING: see _close_runs_of_dead_processes
         if run_id:
             _client().set_tag(run_id, *process.popitem())
@@ -182,7 +193,7 @@ def _closing_run() -> Iterator[None]:
 
 
 def _tag_run() -> None:
-    stages = _client().get_run(_active_run_id()).data.tags.get("dvc_stage", "").split()
+    stages = _active_run().data.tags.get("dvc_stage", "").split()
     stage = os.environ.get("DVC_STAGE")
     tags = {
         "data_sha256": DATA_SHA256,
@@ -213,14 +224,15 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _find_run(experiment_id: str, model_sha256: str) -> str | None:
+def _find_run(experiment_id: str, model_sha256: str) -> Run | None:
+    """The newest run that is tagged with a model."""
     runs = _client().search_runs(
         [experiment_id],
         filter_string=f"tags.{MODEL_TAG} = '{model_sha256}'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    return str(runs[0].info.run_id) if runs else None
+    return runs[0] if runs else None
 
 
 def _open_experiment(uri: str) -> str:
@@ -316,7 +328,8 @@ def _client() -> mlflow.MlflowClient:
     return mlflow.MlflowClient()
 
 
-def _active_run_id() -> str:
-    run = mlflow.active_run()
-    assert run is not None
-    return str(run.info.run_id)
+def _active_run() -> Run:
+    """The active run, as the store has it now."""
+    active = mlflow.active_run()
+    assert active is not None
+    return _client().get_run(active.info.run_id)
