@@ -119,7 +119,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} is missing") from None
+        raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(values, dict):

@@ -279,12 +279,19 @@ def _is_alive(process: str) -> bool:
 
 
 def _probe(uri: str) -> None:
-    """Connect to a database once: MLflow itself would try for minutes."""
-    if "://" in uri and not uri.startswith(("http", "databricks", "file")):
-        try:
+    """Connect once: MLflow itself would try for minutes."""
+    try:
+        if uri.startswith(("http://", "https://")):
+            requests.get(uri, timeout=PATIENCE_SECONDS)
+        elif "://" in uri and not uri.startswith(("databricks", "file")):
             sqlalchemy.create_engine(uri).connect().close()
-        except ModuleNotFoundError as missing:
-            raise TrackingError(f"MLflow at {_without_password(uri)} needs a driver: {missing}") from missing
+    except ModuleNotFoundError as missing:
+        raise TrackingError(f"MLflow at {_without_password(uri)} needs a driver: {missing}") from missing
+    except requests.RequestException as error:
+        raise TrackingError(
+            f"MLflow at {_without_password(uri)} cannot be reached ({type(error).__name__}); start that server, or "
+            "unset MLFLOW_TRACKING_URI to use the store of this repository"
+        ) from error
 
 
 @contextmanager
