@@ -120,7 +120,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ruamel lets the ValueError of a bad date or number pass
         raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path} must hold the sections {_listed(Params.model_fields)}")
@@ -171,7 +171,7 @@ def _describe_problem(problem: ErrorDetails) -> str:
     return f"{name} is {problem['input']!r}; allowed is {allowed}"
 
 
-def _yaml_problem(error: YAMLError | UnicodeDecodeError) -> str:
+def _yaml_problem(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return str(error)
