@@ -109,6 +109,19 @@ def test_a_loss_that_is_not_finite_stops(small, images, value):
         list(fit(network, *images, small.train, "rate", poison))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_validation_loss_that_is_not_finite_stops(small, images, value):
+    network = new_network(small.network, 0)
+
+    def poison_the_last(step):
+        if step.iteration == 16:
+            with torch.no_grad():
+                network.fc2.bias.fill_(value)
+
+    with pytest.raises(TrainingError, match=r"the validation loss is nan after epoch 1, .*learning_rate than 0\.0005"):
+        list(fit(network, *images, small.train, "rate", poison_the_last))
+
+
 def test_a_device_that_is_not_there_is_named():
     assert choose_device("cpu") == torch.device("cpu")
     if not torch.backends.mps.is_available():

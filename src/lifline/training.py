@@ -1,5 +1,6 @@
 """Training: backpropagation through time with a surrogate gradient."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from statistics import fmean
@@ -94,7 +95,7 @@ def fit(
         on_step: told of each optimizer step; reading its figures waits for the device.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the training or validation loss is no longer finite.
     """
     loss = make_loss(params)
     optimizer = Adam(network.parameters(), lr=params.learning_rate, betas=ADAM_BETAS)
@@ -118,6 +119,8 @@ def fit(
         _check_finite(steps, params)
         seconds = time.perf_counter() - started
         validated = validate(network, validation, loss, decoding)
+        if not math.isfinite(validated.loss):
+            raise _not_finite(f"validation loss is {validated.loss} after epoch {epoch}", params)
         yield EpochReport(
             epoch=epoch,
             iteration=iteration,
@@ -135,7 +138,10 @@ def _check_finite(steps: list[Step], params: TrainParams) -> None:
     finite = torch.stack([step.loss for step in steps]).isfinite().tolist()
     if not all(finite):
         step = steps[finite.index(False)]
-        raise TrainingError(
-            f"the training loss is {step.loss.item()} at iteration {step.iteration}, allowed is a finite number; "
-            f"try a smaller train.learning_rate than {params.learning_rate}"
-        )
+        raise _not_finite(f"training loss is {step.loss.item()} at iteration {step.iteration}", params)
+
+
+def _not_finite(what: str, params: TrainParams) -> TrainingError:
+    return TrainingError(
+        f"the {what}, allowed is a finite number; try a smaller train.learning_rate than {params.learning_rate}"
+    )
