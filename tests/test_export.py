@@ -69,3 +69,17 @@ def test_a_model_that_differs_is_found_out(params, test_images):
     with pytest.raises(ModelError, match=f"differ in class on {different.class_mismatches} of 1200 images, .*allowed"):
         require_equality(different, different.class_mismatches - 1)
     require_equality(different, different.class_mismatches)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, value):
+    network = new_network(small(params), seed=4)
+    broken = new_network(small(params), seed=4)
+    with torch.no_grad():
+        broken.fc2.bias[3] = value
+    data = first(test_images, 600)
+    for exported, compared in ((network, broken), (broken, network)):
+        comparison = compare_with_network(to_onnx(exported, "rate", {}), compared, "rate", data)
+        assert comparison.largest_membrane_difference == np.inf
+    same = compare_with_network(to_onnx(broken, "rate", {}), broken, "rate", data)
+    assert same.largest_membrane_difference < 1e-4

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lifline.data.batches import batches_in_order
@@ -97,8 +98,17 @@ def compare_with_network(
         class_mismatches += int((decided != expected).sum())
         spike_mismatches += int((spikes != expected_spikes).sum())
         spikes_compared += spikes.size
-        largest_difference = max(largest_difference, float(np.abs(membrane - expected_membrane).max()))
+        largest_difference = max(largest_difference, _largest_difference(membrane, expected_membrane))
     return Comparison(len(data.labels), class_mismatches, spike_mismatches, spikes_compared, largest_difference)
+
+
+def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Where both are NaN or the same infinity they are equal; where only one is, they differ infinitely."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(found - expected)
+    difference[np.isnan(difference)] = np.inf
+    difference[(found == expected) | (np.isnan(found) & np.isnan(expected))] = 0
+    return float(difference.max())
 
 
 def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
