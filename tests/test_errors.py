@@ -2,6 +2,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 from lifline.errors import ParamsError, run_command
 
@@ -54,6 +55,25 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     assert stderr.endswith("error: beta is 2\n")
 
 
-def test_a_bug_is_no_users_error():
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: print(1 / 0))
+@pytest.mark.parametrize(
+    "main",
+    [
+        lambda: bytearray(2**62),
+        lambda: torch.empty(2**60, dtype=torch.uint8),
+        raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 1 GiB.")),
+        raising(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")),
+    ],
+)
+def test_too_little_memory_names_what_to_make_smaller(main, capsys):
+    code, stderr = ending(main, capsys)
+    assert code == 2
+    assert stderr.startswith("error: out of memory")
+    assert stderr.count("\n") == 1
+    for name in ("train.batch_size", "network.hidden", "network.num_steps"):
+        assert name in stderr
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError("division by zero"), RuntimeError("mat1 and mat2 do not fit")])
+def test_a_bug_is_no_users_error(bug):
+    with pytest.raises(type(bug)):
+        run_command(raising(bug))

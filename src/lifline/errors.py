@@ -10,6 +10,7 @@ from typing import NoReturn
 
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # PyTorch's words on a GPU and on the CPU
 
 
 class LiflineError(Exception):
@@ -37,7 +38,7 @@ class TrackingError(LiflineError):
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
-    """Run a command's `main` and exit: 0 when done, 2 on a user's error, 130 when interrupted.
+    """Run a command's `main` and exit: 0 when done, 2 on a user's error or too little memory, 130 when interrupted.
 
     SIGTERM interrupts like Ctrl-C, so that a stopped run is closed and temporary files are removed.
     `LIFLINE_DEBUG=1` shows the traceback of a user's error, too.
@@ -48,10 +49,13 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(INTERRUPTED)
-    except (LiflineError, OSError) as error:
+    except Exception as error:
+        message = _describe(error)
+        if message is None:
+            raise
         if os.environ.get("LIFLINE_DEBUG") == "1":
             traceback.print_exc()
-        _say(_describe(error))
+        _say(message)
         sys.exit(USER_ERROR)
     sys.exit(0)
 
@@ -60,10 +64,15 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _describe(error: LiflineError | OSError) -> str:
+def _describe(error: Exception) -> str | None:
+    """What went wrong, in a line; None where it is a bug of ours."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    if isinstance(error, LiflineError | OSError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY):
+        return "out of memory; make train.batch_size, network.hidden or network.num_steps in params.yaml smaller"
+    return None
 
 
 def _say(message: str) -> None:
