@@ -16,6 +16,7 @@ from lifline.errors import DataError
 from lifline.files import MODEL
 from lifline.model_file import new_network, save_network
 from lifline.params import Params, read_params
+from lifline.signals import STOPPING
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,14 @@ def clean_environment() -> dict[str, str]:
 def without_settings_of_others(monkeypatch):
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +113,6 @@ def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
 @pytest.fixture
 def stage(monkeypatch, capfd):
     """Run a stage script as `python pipeline/NAME.py` would, in this process; returns (exit code, stderr)."""
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(name: str) -> tuple[int, str]:
         capfd.readouterr()
@@ -112,8 +120,7 @@ def stage(monkeypatch, capfd):
             runpy.run_path(str(ROOT / "pipeline" / f"{name}.py"), run_name="__main__")
         return ended.value.code, capfd.readouterr().err
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 def save_untrained() -> None:

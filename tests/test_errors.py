@@ -1,17 +1,10 @@
 import os
-import signal
 
 import pytest
 import torch
 
 from lifline.errors import ParamsError, run_command
-
-
-@pytest.fixture(autouse=True)
-def sigterm_as_before():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+from lifline.signals import STOPPING
 
 
 def ending(main, capsys) -> tuple[int, str]:
@@ -42,9 +35,9 @@ def test_a_systems_error_names_its_file(capsys):
     )
 
 
-def test_an_interruption_says_so(capsys):
-    assert ending(raising(KeyboardInterrupt), capsys) == (130, "error: interrupted\n")
-    assert ending(lambda: os.kill(os.getpid(), signal.SIGTERM), capsys) == (130, "error: interrupted\n")
+@pytest.mark.parametrize("number", STOPPING)
+def test_an_interruption_says_so(capsys, number):
+    assert ending(lambda: os.kill(os.getpid(), number), capsys) == (130, "error: interrupted\n")
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):

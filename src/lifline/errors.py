@@ -5,8 +5,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import NoReturn
+
+from lifline.signals import interrupt_on_signals
 
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -40,10 +41,10 @@ class TrackingError(LiflineError):
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main` and exit: 0 when done, 2 on a user's error or too little memory, 130 when interrupted.
 
-    SIGTERM interrupts like Ctrl-C, so that a stopped run is closed and temporary files are removed.
+    SIGTERM and SIGHUP interrupt like Ctrl-C, so that a stopped run is closed and temporary files are removed.
     `LIFLINE_DEBUG=1` shows the traceback of a user's error, too.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_signals()
     try:
         main()
     except KeyboardInterrupt:
@@ -58,10 +59,6 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         _say(message)
         sys.exit(USER_ERROR)
     sys.exit(0)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _describe(error: Exception) -> str | None:
