@@ -1,11 +1,16 @@
+import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
@@ -195,17 +200,45 @@ def test_the_experiment_is_made_once_by_many(workspace, params):
 
 
 @pytest.mark.parametrize(
-    "uri",
-    ["http://127.0.0.1:1", "sqlite:////no/such/folder/mlflow.db", "postgresql://lifline:secret@127.0.0.1:1/mlflow"],
+    ("uri", "parts"),
+    [
+        ("http://lifline:secret@127.0.0.1:1", ["MLflow at http://lifline:***@127.0.0.1:1", "Connection refused"]),
+        ("sqlite:////no/such/folder/mlflow.db", ["MLflow at sqlite:////no/such/folder/mlflow.db", "unable to open"]),
+        ("postgresql://lifline:secret@127.0.0.1:1/mlflow", ["MLflow at postgresql://lifline:***@127.0.0.1:1/mlflow"]),
+        ("http://lifline:secret@[bad", ["MLFLOW_TRACKING_URI is 'http://lifline:***@[bad'; allowed is http(s)://HOST"]),
+        ("mlruns", ["MLFLOW_TRACKING_URI is 'mlruns'; allowed is http(s)://HOST"]),
+    ],
 )
-def test_a_store_that_cannot_be_reached_stops_before_training(stage, workspace, monkeypatch, uri):
+def test_a_store_that_cannot_be_stops_before_training(stage, workspace, monkeypatch, uri, parts):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     started = time.monotonic()
     outcome = stage("train")
-    assert_one_line_error(outcome, "MLflow at ", uri.replace("secret", "***"))
+    assert_one_line_error(outcome, *parts)
     assert "secret" not in outcome[1]
     assert not (workspace / "models").exists()
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 30
+
+
+def test_a_server_that_does_not_answer_is_given_up(stage, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # a user's own patience counts
+        started = time.monotonic()
+        assert_one_line_error(stage("train"), "MLflow at http://127.0.0.1:", "timed out", "unset MLFLOW_TRACKING_URI")
+    assert time.monotonic() - started < 10
+
+
+def test_mlflows_own_settings_reach_the_server(stage, monkeypatch, tmp_path):
+    """Of TLS and authentication: a server that accepts both answers, if only with a refusal."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes a certificate, is not on the PATH")
+    with refusing_tls_server(tmp_path) as (uri, headers):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-token")
+        assert_one_line_error(stage("train"), f"MLflow at {uri} does not work", "certificate verify failed")
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "certificate.pem"))
+        assert_one_line_error(stage("train"), f"MLflow at {uri} does not work", "lifline is not welcome")
+    assert headers[-1]["Authorization"] == "Bearer a-token"
 
 
 def test_a_tracking_server_takes_the_run(workspace, stage, monkeypatch):
@@ -263,6 +296,38 @@ def mlflow_server(folder):
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@contextmanager
+def refusing_tls_server(folder):
+    """An HTTPS server with a certificate of its own that lets nobody in; yields its address and the headers it got."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    headers = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            headers.append(self.headers)
+            body = json.dumps({"error_code": "PERMISSION_DENIED", "message": "lifline is not welcome"}).encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}", headers
+        server.shutdown()
 
 
 def answers(url):

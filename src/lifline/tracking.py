@@ -10,13 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-for setting, value in {
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    RETRIES: "4",  # a server that is gone is given up within about a minute; by MLflow's defaults it takes many
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
-}.items():
+}
+for setting, value in SETTINGS.items():
     os.environ.setdefault(setting, value)  # before the import, which reads some of them
 
 import mlflow
@@ -36,6 +41,7 @@ from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
 from lifline.errors import TrackingError
 from lifline.files import repository_root
 from lifline.params import Params
+from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_uri, shown
 from lifline.training import EpochReport
 
 EXPERIMENT = "lifline"
@@ -48,7 +54,7 @@ LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 METRICS_PER_BATCH = 1000  # MLflow's own limit
-PATIENCE_SECONDS = 10
+STORE_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError)
 
 
 @contextmanager
@@ -152,11 +158,9 @@ def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
 
 @contextmanager
 def _run(model_sha256: str | None, params: Params) -> Iterator[None]:
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository_root() / 'mlflow.db'}"
+    uri = read_tracking_uri()
     with _translated_errors(uri):
-        with _failing_fast():
-            _probe(uri)
-            experiment_id = _open_experiment(uri)
+        experiment_id = _open_store(uri)
         _close_runs_of_dead_processes(experiment_id)
         known = _find_run(experiment_id, model_sha256) if model_sha256 else None
         run_id = known.info.run_id if known else None
@@ -235,12 +239,29 @@ def _find_run(experiment_id: str, model_sha256: str) -> Run | None:
     return runs[0] if runs else None
 
 
+def _open_store(uri: str) -> str:
+    """Connect, and return the id of the experiment."""
+    advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
+    with _translated_errors(uri, advice), _failing_fast():
+        if not is_server(uri):
+            _connect_once(uri)
+        mlflow.set_tracking_uri(uri)
+        return _open_experiment(uri)
+
+
+def _connect_once(uri: str) -> None:
+    """Connect to a database: MLflow itself would try for minutes, and say so each time."""
+    try:
+        sqlalchemy.create_engine(uri).connect().close()
+    except ModuleNotFoundError as missing:
+        raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
+
+
 def _open_experiment(uri: str) -> str:
-    """The experiment's id; it is made where the store has none, with its artifacts beside a local store."""
-    mlflow.set_tracking_uri(uri)
+    """The experiment's id; it is made where the store has none, with its artifacts here unless a server has its own."""
     experiment = _client().get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        artifacts = None if uri.startswith("http") else (repository_root() / "mlartifacts").as_uri()
+        artifacts = None if is_server(uri) else (repository_root() / "mlartifacts").as_uri()
         try:
             return str(_client().create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
@@ -248,7 +269,9 @@ def _open_experiment(uri: str) -> str:
                 raise
         experiment = _client().get_experiment_by_name(EXPERIMENT)
     if experiment is None or experiment.lifecycle_stage != "active":
-        raise TrackingError(f"MLflow at {uri} has no active experiment {EXPERIMENT}; restore or rename the deleted one")
+        raise TrackingError(
+            f"MLflow at {shown(uri)} has no active experiment {EXPERIMENT}; restore or rename the deleted one"
+        )
     return str(experiment.experiment_id)
 
 
@@ -278,49 +301,36 @@ def _is_alive(process: str) -> bool:
         return False
 
 
-def _probe(uri: str) -> None:
-    """Connect once: MLflow itself would try for minutes."""
-    try:
-        if uri.startswith(("http://", "https://")):
-            requests.get(uri, timeout=PATIENCE_SECONDS)
-        elif "://" in uri and not uri.startswith(("databricks", "file")):
-            sqlalchemy.create_engine(uri).connect().close()
-    except ModuleNotFoundError as missing:
-        raise TrackingError(f"MLflow at {_without_password(uri)} needs a driver: {missing}") from missing
-    except requests.RequestException as error:
-        raise TrackingError(
-            f"MLflow at {_without_password(uri)} cannot be reached ({type(error).__name__}); start that server, or "
-            "unset MLFLOW_TRACKING_URI to use the store of this repository"
-        ) from error
-
-
 @contextmanager
 def _failing_fast() -> Iterator[None]:
-    """Let a server that cannot be reached fail in seconds; MLflow's patience is right once it was reached."""
-    settings = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_SECONDS),
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
+    """Ask twice, not for a minute: at the start the user still waits, at the end the store may be known to be gone."""
+    patience = os.environ.get(RETRIES)
+    if patience == SETTINGS[RETRIES]:  # else it is the user's own
+        os.environ[RETRIES] = "1"
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        if patience is not None:
+            os.environ[RETRIES] = patience
 
 
 @contextmanager
-def _translated_errors(uri: str) -> Iterator[None]:
+def _translated_errors(uri: str, advice: str = "") -> Iterator[None]:
     try:
         yield
-    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrackingError(f"MLflow at {_without_password(uri)} does not work: {reason}") from error
+    except STORE_ERRORS as error:
+        reason = censored(_reason(error), uri)
+        raise TrackingError(f"MLflow at {shown(uri)} does not work: {reason}{advice}") from error
 
 
-def _without_password(uri: str) -> str:
-    return sqlalchemy.make_url(uri).render_as_string(hide_password=True) if "://" in uri else uri
+def _reason(error: BaseException) -> str:
+    """The first line of an error; of the system's own, where there is one under MLflow's wrappers."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    plain = next((inner for inner in reversed(chain) if isinstance(inner, OSError)), error)
+    text = getattr(plain, "strerror", None) or str(plain).strip() or type(plain).__name__
+    return shorten(text.splitlines()[0], 300, placeholder="...")
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
