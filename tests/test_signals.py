@@ -24,6 +24,14 @@ def test_a_signal_interrupts_once_and_tidying_up_goes_on(number):
     assert tidied
 
 
+def test_a_later_signal_interrupts_again(monkeypatch):
+    monkeypatch.setattr("lifline.signals.TIDYING_SECONDS", 0)
+    interrupt_on_signals()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_what_is_ignored_stays_ignored():
     """As `nohup` asks."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
