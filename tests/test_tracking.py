@@ -20,6 +20,7 @@ from mlflow.telemetry.utils import is_telemetry_disabled
 from lifline import tracking
 from lifline.data.mnist import DATA_SHA256
 from lifline.errors import TrackingError
+from lifline.signals import STOPPING, interrupt_on_signals
 from lifline.training import EpochReport
 from tests.conftest import ROOT, assert_one_line_error, stage_process
 
@@ -134,50 +135,139 @@ def test_a_run_that_ends_early_says_how(store, params, error, status):
     assert mlflow.active_run() is None
 
 
-def test_dvc_and_git_are_tagged(store, params, workspace, monkeypatch):
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_waits_while_a_run_is_closed(store, params, monkeypatch, number):
+    interrupt_on_signals()
+    for method in ("set_tag", "set_terminated"):
+        monkeypatch.setattr(mlflow.MlflowClient, method, signalling(number, getattr(mlflow.MlflowClient, method)))
+    with pytest.raises(KeyboardInterrupt), tracking.training_run(params, "cpu"):
+        raise RuntimeError("no luck")
+    (run,) = all_runs(store)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"] == "RuntimeError: no luck"
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_waits_while_a_run_is_opened(store, params, monkeypatch, number):
+    interrupt_on_signals()
+    monkeypatch.setattr(mlflow, "start_run", signalling(number, mlflow.start_run))
+    with pytest.raises(KeyboardInterrupt), tracking.training_run(params, "cpu"):
+        pass
+    (run,) = all_runs(store)
+    assert run.info.status == "KILLED"
+
+
+def test_a_run_is_closed_even_if_its_failure_cannot_be_tagged(store, params, monkeypatch):
+    def refuse(*arguments, **named):
+        raise mlflow.MlflowException("no more tags")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_tag", refuse)
+    with pytest.raises(RuntimeError), tracking.training_run(params, "cpu"):
+        raise RuntimeError("no luck")
+    (run,) = all_runs(store)
+    assert run.info.status == "FAILED"
+
+
+def test_a_run_that_cannot_be_closed_is_closed_by_the_next(store, params, monkeypatch):
+    def refuse(*arguments, **named):
+        raise mlflow.MlflowException("the store is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.MlflowClient, "set_terminated", refuse)
+        with pytest.raises(TrackingError, match="the store is gone"), tracking.training_run(params, "cpu"):
+            pass
+    with tracking.training_run(params, "cpu"):
+        pass
+    assert [run.info.status for run in all_runs(store)] == ["KILLED", "FINISHED"]
+
+
+def test_a_run_that_is_never_closed_has_failed(store, workspace):
+    program = (
+        "from lifline import tracking; from lifline.params import read_params\n"
+        "run = tracking.training_run(read_params(), 'cpu'); run.__enter__()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert [run.info.status for run in all_runs(store)] == ["FAILED"]
+
+
+def test_dvc_and_git_are_tagged_as_they_were_when_the_run_was_made(store, params, workspace, monkeypatch):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "add", "params.yaml", "dvc.yaml"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     monkeypatch.setenv("DVC_EXP_NAME", "calm-heron")
-    for stage, change in (("train", ""), ("evaluate", ""), ("evaluate", "# changed\n")):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    with tracking.training_run(params, "cpu"):
+        tracking.tag_model(HASH)
+    (workspace / "params.yaml").write_text("# changed\n")
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message", "later"], check=True)
+    (workspace / "params.yaml").write_text("# changed again\n")
+    monkeypatch.setenv("DVC_EXP_NAME", "another")
+    for stage in ("evaluate", "evaluate", "export"):
         monkeypatch.setenv("DVC_STAGE", stage)
-        with (workspace / "params.yaml").open("a") as file:
-            file.write(change)
         with tracking.run_of_model(HASH, params):
             pass
-        (run,) = all_runs(store)
-        assert run.data.tags["git_commit"] == commit
-        assert run.data.tags["git_dirty"] == ("true" if change else "false")
-        assert run.data.tags["dvc_exp_name"] == run.info.run_name == "calm-heron"
-    assert run.data.tags["dvc_stage"] == "train evaluate"
+    (run,) = all_runs(store)
+    assert run.data.tags["git_commit"] == commit
+    assert run.data.tags["git_dirty"] == "false"
+    assert run.data.tags["dvc_exp_name"] == run.info.run_name == "calm-heron"
+    assert run.data.tags["dvc_stage"] == "train evaluate export"
+    with tracking.run_of_model("cd" * 32, params):
+        pass
+    assert all_runs(store)[-1].data.tags["git_dirty"] == "true"
 
 
-def test_a_killed_training_is_closed_by_the_next(store, params, workspace):
+def test_a_success_clears_an_earlier_failure(store, params):
+    with pytest.raises(RuntimeError), tracking.run_of_model(HASH, params):
+        raise RuntimeError
+    with tracking.run_of_model(HASH, params):
+        pass
+    (run,) = all_runs(store)
+    assert run.info.status == "FINISHED"
+    assert "failure" not in run.data.tags
+
+
+def test_the_run_of_a_killed_process_is_closed_by_the_next_and_no_other(store, params, workspace, monkeypatch):
+    endless(workspace)
     training = stage_process("train", workspace)
     wait_for(lambda: running(store), training)
+    (started,) = running(store)
+    with tracking.training_run(params, "cpu"):
+        pass
+    assert store.get_run(started.info.run_id).info.status == "RUNNING"  # its process lives
+
     os.killpg(training.pid, signal.SIGKILL)
     training.communicate()
-    assert len(running(store)) == 1
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'mlflow.db'}")
+        elsewhere.setenv("DVC_ROOT", str(workspace / "models"))
+        (workspace / "models").mkdir()
+        with tracking.training_run(params, "cpu"):
+            pass
+    assert store.get_run(started.info.run_id).info.status == "RUNNING"  # another repository cannot know
+
     with tracking.training_run(params, "cpu"):
-        assert len(running(store)) == 1  # itself
-    killed, finished = all_runs(store)
-    assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
+        pass
+    killed = store.get_run(started.info.run_id)
+    assert killed.info.status == "KILLED"
     assert killed.data.tags["failure"] == "its process died"
+    assert list((workspace / ".running").iterdir()) == []
 
 
 def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
-    text = (workspace / "params.yaml").read_text()
-    (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))
+    endless(workspace)
     training = stage_process("train", workspace)
     wait_for(lambda: running(store) and running(store)[0].data.metrics, training)
-    os.killpg(training.pid, signal.SIGINT)
-    _, stderr = training.communicate(timeout=60)
-    assert training.returncode == 130
-    assert stderr == "error: interrupted\n"
+    while training.poll() is None:  # an impatient user
+        for number in STOPPING:
+            training.send_signal(number)
+        time.sleep(0.05)
+    assert training.returncode in (130, *(-number for number in STOPPING))  # the last may meet Python's own end
+    assert training.communicate()[1] == "error: interrupted\n"
     assert [run.info.status for run in all_runs(store)] == ["KILLED"]
     assert not list((workspace / "models").glob("*") if (workspace / "models").exists() else [])
+    assert list((workspace / ".running").iterdir()) == []
 
 
 def test_the_experiment_is_made_once_by_many(workspace, params):
@@ -251,6 +341,12 @@ def test_a_tracking_server_takes_the_run(workspace, stage, monkeypatch):
         assert not (workspace / "mlflow.db").exists()
 
 
+def test_a_setting_of_mlflows_that_cannot_be_is_named(stage, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon")
+    assert_one_line_error(stage("train"), "MLflow at http://127.0.0.1:1 does not work", "TIMEOUT", "soon")
+
+
 def test_a_deleted_experiment_is_named(store, params, workspace):
     with tracking.training_run(params, "cpu"):
         pass
@@ -261,6 +357,23 @@ def test_a_deleted_experiment_is_named(store, params, workspace):
 
 def test_telemetry_is_off():
     assert is_telemetry_disabled()
+
+
+def endless(workspace):
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))
+
+
+def signalling(number, function):
+    """The function, during which this process gets a signal."""
+
+    def signalled(*arguments, **named):
+        os.kill(os.getpid(), number)
+        result = function(*arguments, **named)
+        os.kill(os.getpid(), number)
+        return result
+
+    return signalled
 
 
 def running(client):

@@ -1,15 +1,16 @@
 """MLflow: one run per trained model holds all that is known of it. The only module that imports mlflow."""
 
+import atexit
 import logging
 import os
 import platform
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from secrets import token_hex
 from textwrap import shorten
 from typing import Any
 
@@ -27,7 +28,6 @@ for setting, value in SETTINGS.items():
 import mlflow
 import numpy as np
 import onnx
-import psutil
 import requests
 import sqlalchemy
 from mlflow.data.http_dataset_source import HTTPDatasetSource
@@ -40,14 +40,16 @@ from mlflow.types import Schema, TensorSpec
 from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
 from lifline.errors import TrackingError
 from lifline.files import repository_root
+from lifline.locks import abandoned, locked
 from lifline.params import Params
+from lifline.signals import signals_held_off
 from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_uri, shown
 from lifline.training import EpochReport
 
 EXPERIMENT = "lifline"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
-PROCESS_TAG = "process"
+LOCK_TAG = "lock"
 FAILURE_TAG = "failure"
 DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
@@ -64,8 +66,7 @@ def training_run(params: Params, device: str) -> Iterator[None]:
     Raises:
         TrackingError: MLflow cannot be reached, or refuses what it is given.
     """
-    with _run(None, params):
-        mlflow.set_tag("device", device)
+    with _run(None, params, {"device": device}):
         yield
 
 
@@ -76,8 +77,7 @@ def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(model_sha256, params):
-        mlflow.set_tag(MODEL_TAG, model_sha256)
+    with _run(model_sha256, params, {MODEL_TAG: model_sha256}):
         yield
 
 
@@ -157,57 +157,79 @@ def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
 
 
 @contextmanager
-def _run(model_sha256: str | None, params: Params) -> Iterator[None]:
+def _run(model_sha256: str | None, params: Params, tags: Mapping[str, str]) -> Iterator[None]:
+    """The run of a model; where there is none, a new one with these tags and those of its origin."""
     uri = read_tracking_uri()
+    lock = _locks() / token_hex(16)
     with _translated_errors(uri):
         experiment_id = _open_store(uri)
         _close_runs_of_dead_processes(experiment_id)
         known = _find_run(experiment_id, model_sha256) if model_sha256 else None
-        run_id = known.info.run_id if known else None
-        process = {PROCESS_TAG: _this_process()}  # known before the run is RUNNING: see _close_runs_of_dead_processes
-        if run_id:
-            _client().set_tag(run_id, *process.popitem())
-        mlflow.start_run(
-            run_id=run_id,
-            experiment_id=experiment_id,
-            run_name=None if run_id else os.environ.get("DVC_EXP_NAME"),
-            tags=process,
-            log_system_metrics=model_sha256 is None,
-        )
-        with _closing_run():
-            if run_id is None:
-                mlflow.log_params(params.flat())
-                log_files(Path("params.yaml"))
-            _tag_run()
+        with locked(lock), _closing_run(lock):
+            if known:
+                _open_again(known, lock)
+            else:
+                _open_new(experiment_id, params, {**tags, **_origin(), LOCK_TAG: lock.name})
             yield
 
 
+def _open_new(experiment_id: str, params: Params, tags: Mapping[str, str]) -> None:
+    is_training = MODEL_TAG not in tags
+    name = os.environ.get("DVC_EXP_NAME")
+    with signals_held_off():
+        mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags), log_system_metrics=is_training)
+    mlflow.log_params(params.flat())
+    log_files(Path("params.yaml"))
+
+
+def _open_again(run: Run, lock: Path) -> None:
+    run_id, stages, stage = run.info.run_id, run.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
+    _client().set_tag(run_id, LOCK_TAG, lock.name)  # before it is RUNNING: see _close_runs_of_dead_processes
+    with signals_held_off():
+        mlflow.start_run(run_id, log_system_metrics=False)
+    if stage and stage not in stages:
+        mlflow.set_tag("dvc_stage", " ".join([*stages, stage]))
+    if FAILURE_TAG in run.data.tags:
+        mlflow.delete_tag(FAILURE_TAG)
+
+
 @contextmanager
-def _closing_run() -> Iterator[None]:
-    """Close the active run with the status that the body's end gives it."""
+def _closing_run(lock: Path) -> Iterator[None]:
+    """Close the active run with the status that the body's end gives it; what cannot be closed keeps its lock file."""
     try:
         yield
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        with suppress(MlflowException):  # the body's error is the one to tell
-            mlflow.set_tag(FAILURE_TAG, f"{type(error).__name__}: {error}"[:500])
-            mlflow.end_run(status)
+        with signals_held_off(), _failing_fast():
+            if run := mlflow.active_run():
+                with suppress(Exception):  # the body's error is the one to tell
+                    _client().set_tag(run.info.run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:500])
+                with suppress(Exception):
+                    mlflow.end_run(status)
+                    lock.unlink()
         raise
-    mlflow.end_run("FINISHED")
+    with signals_held_off():
+        mlflow.end_run("FINISHED")
+        lock.unlink()
 
 
-def _tag_run() -> None:
-    stages = _active_run().data.tags.get("dvc_stage", "").split()
-    stage = os.environ.get("DVC_STAGE")
-    tags = {
+@atexit.register  # before MLflow's own, which would say that it has FINISHED
+def _fail_run_left_open() -> None:
+    if mlflow.active_run():
+        with suppress(Exception):
+            mlflow.end_run("FAILED")
+
+
+def _origin() -> dict[str, str]:
+    """What made a run: data, code, experiment and libraries."""
+    names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
+    return {
         "data_sha256": DATA_SHA256,
-        "dvc_stage": " ".join([*stages, stage] if stage and stage not in stages else stages) or None,
-        "dvc_exp_name": os.environ.get("DVC_EXP_NAME"),
+        **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(),
         "version.python": platform.python_version(),
         **{f"version.{library}": version(library) for library in LIBRARIES},
     }
-    mlflow.set_tags({name: value for name, value in tags.items() if value is not None})
 
 
 def _git_tags() -> dict[str, str]:
@@ -246,7 +268,10 @@ def _open_store(uri: str) -> str:
         if not is_server(uri):
             _connect_once(uri)
         mlflow.set_tracking_uri(uri)
-        return _open_experiment(uri)
+        try:
+            return _open_experiment(uri)
+        except ValueError as wrong:
+            raise TrackingError(f"MLflow at {shown(uri)} does not work: {wrong}") from wrong
 
 
 def _connect_once(uri: str) -> None:
@@ -276,29 +301,17 @@ def _open_experiment(uri: str) -> str:
 
 
 def _close_runs_of_dead_processes(experiment_id: str) -> None:
-    """Mark as KILLED what a SIGKILL or a power cut on this machine left RUNNING."""
-    running = _client().search_runs(
-        [experiment_id],
-        filter_string=f"attributes.status = 'RUNNING' and tags.{PROCESS_TAG} LIKE '{socket.gethostname()}:%'",
-    )
-    for run in running:
-        if not _is_alive(run.data.tags[PROCESS_TAG]):
-            _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
-            _client().set_terminated(run.info.run_id, "KILLED")
+    """Mark as KILLED what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it."""
+    for lock in abandoned(_locks()):
+        for run in _client().search_runs([experiment_id], filter_string=f"tags.{LOCK_TAG} = '{lock.name}'"):
+            if run.info.status == "RUNNING":
+                _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
+                _client().set_terminated(run.info.run_id, "KILLED")
+            lock.unlink()
 
 
-def _this_process() -> str:
-    """Host, process id and start time: a process id alone is used again."""
-    process = psutil.Process()
-    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
-
-
-def _is_alive(process: str) -> bool:
-    _, pid, started = process.rsplit(":", 2)
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
-    except psutil.NoSuchProcess:
-        return False
+def _locks() -> Path:
+    return repository_root() / ".running"
 
 
 @contextmanager
