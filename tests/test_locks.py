@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from lifline.locks import abandoned, locked
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -18,7 +19,10 @@ def holder(tmp_path):
         "    print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "folder/lock")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout.readline() == "held\n"
         yield process
         os.killpg(process.pid, signal.SIGKILL)

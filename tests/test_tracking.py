@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -186,7 +187,7 @@ def test_a_run_that_is_never_closed_has_failed(store, workspace):
         "from lifline import tracking; from lifline.params import read_params\n"
         "run = tracking.training_run(read_params(), 'cpu'); run.__enter__()"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert run_python(program).returncode == 0
     assert [run.info.status for run in all_runs(store)] == ["FAILED"]
 
 
@@ -270,23 +271,26 @@ def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
     assert list((workspace / ".running").iterdir()) == []
 
 
-def test_the_experiment_is_made_once_by_many(workspace, params):
+def test_many_may_start_at_once_in_a_new_repository(workspace):
     program = (
         "from lifline import tracking; from lifline.params import read_params\n"
         "with tracking.training_run(read_params(), 'cpu'): pass"
     )
-    with tracking.training_run(params, "cpu"):
-        pass  # the tables are there; the experiment is what is raced for
-    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    client.rename_experiment(client.get_experiment_by_name("lifline").experiment_id, "another")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with ThreadPoolExecutor() as pool:
-        start = lambda _: subprocess.run(  # noqa: E731
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-        )
-        done = list(pool.map(start, range(2)))
-    assert [(process.returncode, process.stderr) for process in done] == [(0, "")] * 2
-    assert len(all_runs(client)) == 2
+        done = list(pool.map(run_python, [program] * 3))
+    assert [(process.returncode, process.stderr) for process in done] == [(0, "")] * 3
+    assert len(all_runs(mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}"))) == 3
+
+
+def test_an_experiment_that_another_process_just_made_is_taken(store, params, monkeypatch):
+    with tracking.training_run(params, "cpu"):
+        pass
+    there = store.get_experiment_by_name("lifline")
+    with monkeypatch.context() as racing:
+        racing.setattr(mlflow.MlflowClient, "get_experiment_by_name", Mock(side_effect=[None, there]))
+        with tracking.training_run(params, "cpu"):
+            pass
+    assert len(all_runs(store)) == 2
 
 
 @pytest.mark.parametrize(
@@ -362,6 +366,11 @@ def test_telemetry_is_off():
 def endless(workspace):
     text = (workspace / "params.yaml").read_text()
     (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))
+
+
+def run_python(program):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
 
 
 def signalling(number, function):

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
@@ -269,8 +269,9 @@ def _open_store(uri: str) -> str:
             _connect_once(uri)
         mlflow.set_tracking_uri(uri)
         try:
-            return _open_experiment(uri)
-        except ValueError as wrong:
+            with _alone_in(uri):
+                return _open_experiment(uri)
+        except ValueError as wrong:  # a setting of MLflow's
             raise TrackingError(f"MLflow at {shown(uri)} does not work: {wrong}") from wrong
 
 
@@ -280,6 +281,13 @@ def _connect_once(uri: str) -> None:
         sqlalchemy.create_engine(uri).connect().close()
     except ModuleNotFoundError as missing:
         raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
+
+
+def _alone_in(uri: str) -> AbstractContextManager[None]:
+    """Keep other processes out of a SQLite file: two that make its tables at once fail."""
+    if not uri.startswith("sqlite"):
+        return nullcontext()
+    return locked(Path(f"{sqlalchemy.make_url(uri).database}.lock"))
 
 
 def _open_experiment(uri: str) -> str:
