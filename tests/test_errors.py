@@ -35,6 +35,13 @@ def test_a_systems_error_names_its_file(capsys):
     )
 
 
+def test_a_failed_copy_names_both_files(capsys):
+    assert ending(raising(OSError(28, "No space left on device", "a", None, "b")), capsys) == (
+        2,
+        "error: a -> b: No space left on device\n",
+    )
+
+
 @pytest.mark.parametrize("number", STOPPING)
 def test_an_interruption_says_so(capsys, number):
     assert ending(lambda: os.kill(os.getpid(), number), capsys) == (130, "error: interrupted\n")

@@ -64,7 +64,8 @@ def run_command(main: Callable[[], None]) -> NoReturn:
 def _describe(error: Exception) -> str | None:
     """What went wrong, in a line; None where it is a bug of ours."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        files = error.filename if error.filename2 is None else f"{error.filename} -> {error.filename2}"
+        return f"{files}: {error.strerror}"
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY):

@@ -18,7 +18,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """
     with naming(path):
         path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)  # which child processes do not inherit
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)  # which child processes do not inherit
     try:
         with naming(path):
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    RETRIES: "4",  # a server that is gone is given up within about a minute; by MLflow's defaults it takes many
+    RETRIES: "3",  # a server that is gone is given up within a minute; by MLflow's defaults it takes many
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
 }
@@ -54,6 +54,8 @@ FAILURE_TAG = "failure"
 DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+for part in ("store.db", "system_metrics"):  # an error of the one is raised, too; one of the other stops no stage
+    logging.getLogger(f"mlflow.{part}").setLevel(logging.CRITICAL)
 
 METRICS_PER_BATCH = 1000  # MLflow's own limit
 STORE_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError)
@@ -128,7 +130,16 @@ def log_files(*paths: Path) -> None:
     """Log those of these files that are there as artifacts."""
     for path in paths:
         if path.is_file():
-            mlflow.log_artifact(str(path))
+            _log_file(path)
+
+
+def _log_file(path: Path) -> None:
+    try:
+        mlflow.log_artifact(str(path))
+    except OSError as error:
+        if error.errno and error.filename is None:  # a full disk shows in write(), which knows no name
+            error.filename = mlflow.get_artifact_uri()
+        raise
 
 
 def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from lifline.data.mnist import FILES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
@@ -126,10 +127,12 @@ def test_an_export_that_differs_leaves_no_file(workspace, stage, monkeypatch):
     assert (workspace / "models/model.onnx").exists()
 
 
-def with_disk(options: str, folder: str, workspace: Path, name: str) -> subprocess.CompletedProcess:
-    """Run a stage with a disk of its own mounted at `folder`."""
+def with_disk(
+    options: str, folder: str, workspace: Path, name: str, prepare: str = "true"
+) -> subprocess.CompletedProcess:
+    """Run a stage with a disk of its own mounted at `folder`, once a shell command has prepared that."""
     (workspace / folder).mkdir(exist_ok=True)
-    mounted = f'mount -t tmpfs -o {options} tmpfs "$1" && exec "$2" "$3"'
+    mounted = f'mount -t tmpfs -o {options} tmpfs "$1" && {prepare} && exec "$2" "$3"'
     return subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh",
          folder, sys.executable, str(ROOT / "pipeline" / f"{name}.py")],
@@ -158,3 +161,28 @@ def test_a_full_disk_takes_no_download(workspace, disks, mnist_folder, monkeypat
     (workspace / "data/mnist").unlink()
     done = with_disk("size=20m", "data", workspace, "download")
     assert_one_line_error((done.returncode, done.stderr), "data/mnist", "No space left on device")
+
+
+FILL = "(cat /dev/zero 2>/dev/null > $1/filler; true)"
+
+
+@pytest.mark.parametrize(
+    ("folder", "prepare", "parts"),
+    [
+        ("store", f"cp mlflow.db store && {FILL}", ["store/mlflow.db does not work", "database or disk is full"]),
+        ("mlartifacts", FILL, ["/mlartifacts/", "No space left on device"]),
+        ("mlartifacts", "mount -o remount,ro $1", ["/mlartifacts/", "Read-only file system"]),
+    ],
+)
+def test_a_full_or_read_only_disk_under_mlflow(workspace, disks, monkeypatch, folder, prepare, parts):
+    mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")  # which makes the tables
+    if folder == "store":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'store/mlflow.db'}")
+    done = with_disk("size=4m", folder, workspace, "train", prepare)
+    assert_one_line_error((done.returncode, done.stderr), *parts)
+
+
+def test_a_full_disk_takes_no_onnx_artifact(workspace, disks, stage):
+    assert stage("train")[0] == stage("evaluate")[0] == 0
+    done = with_disk("size=4m", "mlartifacts", workspace, "export", FILL)
+    assert_one_line_error((done.returncode, done.stderr), str(workspace / "mlartifacts"), "No space left on device")
