@@ -37,8 +37,8 @@ def main() -> None:
         save_network(network, params.network, MODEL)
         write_json(TRAIN_METRICS, {"epochs": report.epoch, "iterations": report.iteration} | report.as_metrics())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(reports))
-        tracking.tag_model(sha256_of(MODEL))
         tracking.log_files(TRAIN_METRICS, LOSS)
+        tracking.tag_model(sha256_of(MODEL))
 
 
 def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:

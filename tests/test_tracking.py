@@ -11,9 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from unittest.mock import Mock
 
 import mlflow
+import onnx
 import pytest
 import requests
 from mlflow.telemetry.utils import is_telemetry_disabled
@@ -21,6 +23,8 @@ from mlflow.telemetry.utils import is_telemetry_disabled
 from lifline import tracking
 from lifline.data.mnist import DATA_SHA256
 from lifline.errors import TrackingError
+from lifline.files import MODEL, sha256_of
+from lifline.params import read_params
 from lifline.signals import STOPPING, interrupt_on_signals
 from lifline.training import EpochReport
 from tests.conftest import ROOT, assert_one_line_error, stage_process
@@ -110,17 +114,55 @@ def test_of_two_runs_with_one_model_the_newer_is_taken(store, params):
     assert "test/accuracy" in new.data.metrics
 
 
-def test_a_training_that_makes_the_same_model_again_has_its_test_metrics(store, params):
+def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(store, params, workspace):
     """DVC skips evaluate and export then."""
+    report = workspace / "evaluation.json"
+    report.write_text("{}")
     with tracking.training_run(params, "cpu"):
+        tracking.log_metrics({"validation": {"accuracy": 0.7}})
         tracking.tag_model(HASH)
     with tracking.run_of_model(HASH, params):
-        tracking.log_metrics({"test": {"accuracy": 0.9}, "validation": {"accuracy": 0.8}})
+        tracking.log_dataset("mnist-test", "test")
+        tracking.log_metrics({"test": {"accuracy": 0.9}})
+        tracking.log_files(report)
+        tracking.log_onnx(tiny_onnx(), num_steps=1)
+    (workspace / "params.yaml").write_text("# another\n")
     with tracking.training_run(params, "cpu"):
+        tracking.log_metrics({"validation": {"accuracy": 0.8}})
         tracking.tag_model(HASH)
-    old, new = all_runs(store)
-    assert new.data.metrics == {"test/accuracy": 0.9}
+    old, new = (store.get_run(run.info.run_id) for run in all_runs(store))
+    assert new.data.metrics == {"test/accuracy": 0.9, "validation/accuracy": 0.8}
     assert new.data.tags["repeats_run"] == old.info.run_id
+    assert artifacts(store, new) == artifacts(store, old) == {"params.yaml", "evaluation.json"}
+    assert Path(store.download_artifacts(new.info.run_id, "params.yaml")).read_text() == "# another\n"
+    assert [entry.dataset.name for entry in new.inputs.dataset_inputs] == ["mnist-test"]
+    assert new.outputs.model_outputs == old.outputs.model_outputs
+    assert len(new.outputs.model_outputs) == 1
+
+
+def test_an_onnx_model_is_logged_once(store, params):
+    for brightness in (1, 1, 2):
+        with tracking.run_of_model(HASH, params):
+            tracking.log_onnx(tiny_onnx(brightness), num_steps=1)
+    run = store.get_run(all_runs(store)[0].info.run_id)
+    assert len(run.outputs.model_outputs) == 2
+
+
+def test_what_a_run_has_is_not_logged_again(store, params, workspace):
+    one, two = workspace / "one.json", workspace / "two.json"
+    one.write_text("first")
+    two.write_text("first")
+    with tracking.run_of_model(HASH, params):
+        tracking.log_metrics({"test": {"accuracy": 0.9}})
+        tracking.log_files(one)
+    one.write_text("second")
+    with tracking.run_of_model(HASH, params):
+        tracking.log_missing({"test": {"accuracy": 0.9, "total": 10}}, one, two)
+    (run,) = all_runs(store)
+    assert run.data.metrics == {"test/accuracy": 0.9, "test/total": 10}
+    assert len(store.get_metric_history(run.info.run_id, "test/accuracy")) == 1
+    assert {"one.json", "two.json"} < artifacts(store, run)
+    assert Path(store.download_artifacts(run.info.run_id, "one.json")).read_text() == "first"
 
 
 @pytest.mark.parametrize(
@@ -335,14 +377,36 @@ def test_mlflows_own_settings_reach_the_server(stage, monkeypatch, tmp_path):
     assert headers[-1]["Authorization"] == "Bearer a-token"
 
 
-def test_a_tracking_server_takes_the_run(workspace, stage, monkeypatch):
+def test_a_tracking_server_takes_the_runs(workspace, stage, monkeypatch):
     with mlflow_server(workspace / "server") as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert stage("train")[0] == 0
-        (run,) = all_runs(mlflow.MlflowClient(uri))
-        assert run.info.status == "FINISHED"
-        assert "validation/accuracy" in run.data.metrics
+        assert stage("train") == (0, "")
+        with tracking.run_of_model(sha256_of(MODEL), read_params()):
+            tracking.log_metrics({"test": {"accuracy": 0.9}})
+            tracking.log_files(workspace / "dvc.yaml")
+            tracking.log_onnx(tiny_onnx(), num_steps=1)
+        assert stage("train") == (0, "")
+        client = mlflow.MlflowClient(uri)
+        runs = [client.get_run(run.info.run_id) for run in all_runs(client)]
+        assert [run.info.status for run in runs] == ["FINISHED"] * 2
+        for run in runs:
+            assert {"validation/accuracy", "test/accuracy"} < set(run.data.metrics)
+            assert {"params.yaml", "loss.csv", "dvc.yaml"} < artifacts(client, run)
+            assert len(run.outputs.model_outputs) == 1
         assert not (workspace / "mlflow.db").exists()
+
+
+def test_a_server_that_dies_soon_ends_the_training(workspace, monkeypatch):
+    endless(workspace)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")  # half of MLflow's own, to save the tests time
+    with mlflow_server(workspace / "server") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        training = stage_process("train", workspace)
+        wait_for(lambda: running(client := mlflow.MlflowClient(uri)) and running(client)[0].data.metrics, training)
+    died = time.monotonic()
+    _, stderr = training.communicate(timeout=120)
+    assert_one_line_error((training.returncode, stderr), f"MLflow at {uri} does not work: Connection refused")
+    assert time.monotonic() - died < 40
 
 
 def test_a_setting_of_mlflows_that_cannot_be_is_named(stage, monkeypatch):
@@ -361,6 +425,29 @@ def test_a_deleted_experiment_is_named(store, params, workspace):
 
 def test_telemetry_is_off():
     assert is_telemetry_disabled()
+
+
+def artifacts(client, run):
+    return {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def tiny_onnx(brightness=1):
+    """A model with the inputs and outputs of an exported one."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    scale = helper.make_tensor("scale", floats, [1], [brightness])
+    nodes = [
+        helper.make_node("Mul", ["image", "scale"], ["scaled"]),
+        helper.make_node("Flatten", ["scaled"], ["flat"]),
+        helper.make_node("ArgMax", ["flat"], ["class"], axis=1, keepdims=0),
+        helper.make_node("Unsqueeze", ["flat", "first"], ["spikes"]),
+        helper.make_node("Identity", ["spikes"], ["membrane"]),
+    ]
+    image = helper.make_tensor_value_info("image", floats, ["batch", 1, 28, 28])
+    first = helper.make_tensor("first", onnx.TensorProto.INT64, [1], [0])
+    outputs = [helper.make_tensor_value_info(name, floats, [1, "batch", 784]) for name in ("spikes", "membrane")]
+    outputs.append(helper.make_tensor_value_info("class", onnx.TensorProto.INT64, ["batch"]))
+    graph = helper.make_graph(nodes, "tiny", [image], outputs, [scale, first])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def endless(workspace):

@@ -1,6 +1,7 @@
 """MLflow: one run per trained model holds all that is known of it. The only module that imports mlflow."""
 
 import atexit
+import hashlib
 import logging
 import os
 import platform
@@ -11,12 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import Any
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     RETRIES: "3",  # a server that is gone is given up within a minute; by MLflow's defaults it takes many
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -32,7 +35,7 @@ import requests
 import sqlalchemy
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Run
+from mlflow.entities import LoggedModelOutput, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -50,6 +53,7 @@ EXPERIMENT = "lifline"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
 LOCK_TAG = "lock"
+ONNX_TAG = "onnx_sha256"
 FAILURE_TAG = "failure"
 DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
@@ -86,16 +90,27 @@ def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
 def tag_model(model_sha256: str) -> None:
     """Join the active run to the model that it trained.
 
-    Where an earlier run trained the very same model, its test and export metrics are this run's too: DVC skips
+    Where an earlier run trained the very same model, its tests and its ONNX model are this run's too: DVC skips
     evaluate and export for a model that has not changed.
     """
     run = _active_run()
     earlier = _find_run(run.info.experiment_id, model_sha256)
-    mlflow.set_tag(MODEL_TAG, model_sha256)
     if earlier:
         mlflow.set_tag("repeats_run", earlier.info.run_id)
-        metrics = earlier.data.metrics.items()
-        mlflow.log_metrics({name: value for name, value in metrics if name.startswith(("test/", "export/"))})
+        _copy_what_is_missing(_client().get_run(earlier.info.run_id), run)
+    mlflow.set_tag(MODEL_TAG, model_sha256)
+
+
+def _copy_what_is_missing(earlier: Run, run: Run) -> None:
+    metrics = earlier.data.metrics.items()
+    mlflow.log_metrics({name: value for name, value in metrics if name.startswith(("test/", "export/"))})
+    if earlier.inputs and earlier.inputs.dataset_inputs:
+        _client().log_inputs(run.info.run_id, datasets=earlier.inputs.dataset_inputs)
+    if models := _logged_models(earlier):
+        _client().log_outputs(run.info.run_id, models)
+    with TemporaryDirectory() as folder:
+        for name in _artifacts(earlier) - _artifacts(run):
+            log_files(Path(_client().download_artifacts(earlier.info.run_id, name, folder)))
 
 
 def log_dataset(name: str, context: str) -> None:
@@ -121,9 +136,12 @@ def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
     mlflow.log_metrics(dict(_flat(metrics)), step=step)
 
 
-def has_metric(name: str) -> bool:
-    """Whether the active run has a metric."""
-    return name in _active_run().data.metrics
+def log_missing(metrics: Mapping[str, Any], *paths: Path) -> None:
+    """Log those of these metrics and files that the active run does not have."""
+    run = _active_run()
+    mlflow.log_metrics({name: value for name, value in _flat(metrics) if name not in run.data.metrics})
+    there = _artifacts(run)
+    log_files(*(path for path in paths if path.name not in there))
 
 
 def log_files(*paths: Path) -> None:
@@ -143,7 +161,11 @@ def _log_file(path: Path) -> None:
 
 
 def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
-    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads."""
+    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads, unless the run has it."""
+    sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    there = [_client().get_logged_model(logged.model_id) for logged in _logged_models(_active_run())]
+    if sha256 in [logged.tags.get(ONNX_TAG) for logged in there]:
+        return
     record = (num_steps, -1, len(CLASS_NAMES))
     image = np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
     signature = ModelSignature(
@@ -161,6 +183,7 @@ def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
         name="model",
         signature=signature,
         input_example={"image": image},
+        tags={ONNX_TAG: sha256},
         pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
@@ -363,6 +386,14 @@ def _reason(error: BaseException) -> str:
     plain = next((inner for inner in reversed(chain) if isinstance(inner, OSError)), error)
     text = getattr(plain, "strerror", None) or str(plain).strip() or type(plain).__name__
     return shorten(text.splitlines()[0], 300, placeholder="...")
+
+
+def _logged_models(run: Run) -> list[LoggedModelOutput]:
+    return run.outputs.model_outputs if run.outputs else []
+
+
+def _artifacts(run: Run) -> set[str]:
+    return {file.path for file in _client().list_artifacts(run.info.run_id) if not file.is_dir}
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

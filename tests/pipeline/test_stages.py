@@ -38,3 +38,25 @@ def test_export_completes_the_run_where_dvc_skips_evaluate(workspace, stage, mon
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
     assert stage("export")[0] == 0
     assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
+
+
+def test_a_training_again_leaves_a_whole_run(workspace, stage):
+    """DVC skips evaluate and export where the model has not changed."""
+    for name in ("train", "evaluate", "export", "train", "export"):
+        assert stage(name)[0] == 0
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
+    new, old = (client.get_run(run.info.run_id) for run in runs)
+    assert metric_names(new) == metric_names(old)
+    assert {file.path for file in client.list_artifacts(new.info.run_id)} == {
+        file.path for file in client.list_artifacts(old.info.run_id)
+    }
+    assert {entry.dataset.name for entry in new.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
+    (output,) = new.outputs.model_outputs
+    assert [output] == old.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    assert model.metadata.signature is not None
+
+
+def metric_names(run):
+    return {name for name in run.data.metrics if not name.startswith("system/")}  # a short training has none of these
