@@ -140,12 +140,18 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
     assert len(new.outputs.model_outputs) == 1
 
 
-def test_an_onnx_model_is_logged_once(store, params):
+def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     for brightness in (1, 1, 2):
         with tracking.run_of_model(HASH, params):
             tracking.log_onnx(tiny_onnx(brightness), num_steps=1)
-    run = store.get_run(all_runs(store)[0].info.run_id)
-    assert len(run.outputs.model_outputs) == 2
+    (run,) = all_runs(store)
+    logged = [output.model_id for output in store.get_run(run.info.run_id).outputs.model_outputs]
+    assert len(logged) == 2
+    for model_id in logged:
+        store.delete_logged_model(model_id)
+    with tracking.run_of_model(HASH, params):
+        tracking.log_onnx(tiny_onnx(), num_steps=1)
+    assert len(store.search_logged_models([run.info.experiment_id])) == 1
 
 
 def test_what_a_run_has_is_not_logged_again(store, params, workspace):
@@ -341,6 +347,7 @@ def test_an_experiment_that_another_process_just_made_is_taken(store, params, mo
         ("http://lifline:secret@127.0.0.1:1", ["MLflow at http://lifline:***@127.0.0.1:1", "Connection refused"]),
         ("sqlite:////no/such/folder/mlflow.db", ["MLflow at sqlite:////no/such/folder/mlflow.db", "unable to open"]),
         ("postgresql://lifline:secret@127.0.0.1:1/mlflow", ["MLflow at postgresql://lifline:***@127.0.0.1:1/mlflow"]),
+        ("sqlite:////tmp/mlflow.db?timeout=soon", ["MLflow at sqlite:////tmp/mlflow.db?*** does not work", "convert"]),
         ("http://lifline:secret@[bad", ["MLFLOW_TRACKING_URI is 'http://lifline:***@[bad'; allowed is http(s)://HOST"]),
         ("mlruns", ["MLFLOW_TRACKING_URI is 'mlruns'; allowed is http(s)://HOST"]),
     ],
@@ -377,8 +384,9 @@ def test_mlflows_own_settings_reach_the_server(stage, monkeypatch, tmp_path):
     assert headers[-1]["Authorization"] == "Bearer a-token"
 
 
-def test_a_tracking_server_takes_the_runs(workspace, stage, monkeypatch):
-    with mlflow_server(workspace / "server") as uri:
+def test_a_tracking_server_takes_the_runs(workspace, stage, params, monkeypatch):
+    with mlflow_server(workspace / "server") as address:
+        uri = address.replace("//", "//lifline:secret@")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert stage("train") == (0, "")
         with tracking.run_of_model(sha256_of(MODEL), read_params()):
@@ -394,6 +402,10 @@ def test_a_tracking_server_takes_the_runs(workspace, stage, monkeypatch):
             assert {"params.yaml", "loss.csv", "dvc.yaml"} < artifacts(client, run)
             assert len(run.outputs.model_outputs) == 1
         assert not (workspace / "mlflow.db").exists()
+        with pytest.raises(RuntimeError), tracking.training_run(params, "cpu"):
+            raise RuntimeError(f"no luck at {uri}")
+        assert "no luck" in (failure := all_runs(client)[-1].data.tags["failure"])
+        assert "secret" not in failure
 
 
 def test_a_server_that_dies_soon_ends_the_training(workspace, monkeypatch):

@@ -163,8 +163,9 @@ def _log_file(path: Path) -> None:
 def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
     """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads, unless the run has it."""
     sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    there = [_client().get_logged_model(logged.model_id) for logged in _logged_models(_active_run())]
-    if sha256 in [logged.tags.get(ONNX_TAG) for logged in there]:
+    run = _active_run()
+    same = _client().search_logged_models([run.info.experiment_id], filter_string=f"tags.{ONNX_TAG} = '{sha256}'")
+    if {logged.model_id for logged in same} & {logged.model_id for logged in _logged_models(run)}:
         return
     record = (num_steps, -1, len(CLASS_NAMES))
     image = np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
@@ -236,8 +237,9 @@ def _closing_run(lock: Path) -> Iterator[None]:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         with signals_held_off(), _failing_fast():
             if run := mlflow.active_run():
+                failure = censored(f"{type(error).__name__}: {error}", mlflow.get_tracking_uri())
                 with suppress(Exception):  # the body's error is the one to tell
-                    _client().set_tag(run.info.run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:500])
+                    _client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
                 with suppress(Exception):
                     mlflow.end_run(status)
                     lock.unlink()
@@ -299,22 +301,16 @@ def _open_store(uri: str) -> str:
     """Connect, and return the id of the experiment."""
     advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
     with _translated_errors(uri, advice), _failing_fast():
-        if not is_server(uri):
-            _connect_once(uri)
-        mlflow.set_tracking_uri(uri)
         try:
+            if not is_server(uri):  # MLflow itself would try for minutes
+                sqlalchemy.create_engine(uri).connect().close()
+            mlflow.set_tracking_uri(uri)
             with _alone_in(uri):
                 return _open_experiment(uri)
-        except ValueError as wrong:  # a setting of MLflow's
-            raise TrackingError(f"MLflow at {shown(uri)} does not work: {wrong}") from wrong
-
-
-def _connect_once(uri: str) -> None:
-    """Connect to a database: MLflow itself would try for minutes, and say so each time."""
-    try:
-        sqlalchemy.create_engine(uri).connect().close()
-    except ModuleNotFoundError as missing:
-        raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
+        except ModuleNotFoundError as missing:
+            raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
+        except (ValueError, TypeError) as wrong:  # a setting in the environment or in the URI
+            raise TrackingError(f"MLflow at {shown(uri)} does not work: {censored(str(wrong), uri)}") from wrong
 
 
 def _alone_in(uri: str) -> AbstractContextManager[None]:

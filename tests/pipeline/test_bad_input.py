@@ -186,3 +186,7 @@ def test_a_full_disk_takes_no_onnx_artifact(workspace, disks, stage):
     assert stage("train")[0] == stage("evaluate")[0] == 0
     done = with_disk("size=4m", "mlartifacts", workspace, "export", FILL)
     assert_one_line_error((done.returncode, done.stderr), str(workspace / "mlartifacts"), "No space left on device")
+    assert stage("export")[0] == 0
+    mlflow.set_tracking_uri(f"sqlite:///{workspace / 'mlflow.db'}")
+    (run,) = mlflow.search_runs(experiment_names=["lifline"], output_format="list")
+    mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")

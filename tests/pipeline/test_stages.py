@@ -35,7 +35,7 @@ def test_export_completes_the_run_where_dvc_skips_evaluate(workspace, stage, mon
     (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
     assert run.data.metrics["test/total"] == 10_000
     assert run.data.metrics["train/accuracy"] > 0
-    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
+    assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
     assert stage("export")[0] == 0
     assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
 
@@ -51,7 +51,7 @@ def test_a_training_again_leaves_a_whole_run(workspace, stage):
     assert {file.path for file in client.list_artifacts(new.info.run_id)} == {
         file.path for file in client.list_artifacts(old.info.run_id)
     }
-    assert {entry.dataset.name for entry in new.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
+    assert sorted(entry.dataset.name for entry in new.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
     (output,) = new.outputs.model_outputs
     assert [output] == old.outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
