@@ -418,7 +418,7 @@ def test_a_server_that_dies_soon_ends_the_training(workspace, monkeypatch):
     died = time.monotonic()
     _, stderr = training.communicate(timeout=120)
     assert_one_line_error((training.returncode, stderr), f"MLflow at {uri} does not work: Connection refused")
-    assert time.monotonic() - died < 40
+    assert time.monotonic() - died < 16  # once, not for each of the calls that close the run
 
 
 def test_a_setting_of_mlflows_that_cannot_be_is_named(stage, monkeypatch):
