@@ -32,10 +32,18 @@ from tests.conftest import ROOT, assert_one_line_error, stage_process
 HASH = "ab" * 32
 
 
+@pytest.fixture(scope="module")
+def new_store(tmp_path_factory):
+    """A store with its tables, which take MLflow a second to make."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def store(workspace):
+def store(workspace, new_store):
     """A client of the workspace's own store."""
-    return mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    return mlflow.MlflowClient(f"sqlite:///{shutil.copy(new_store, workspace)}")
 
 
 def all_runs(client):
