@@ -9,6 +9,7 @@ import torch
 from lifline.errors import ModelError
 from lifline.export import compare_with_network, require_equality, to_onnx
 from lifline.model_file import new_network
+from lifline.params import read_params
 from lifline.snn import decode
 from lifline.snn.decoding import DECODINGS
 from tests.conftest import ROOT, changed, first
@@ -21,6 +22,19 @@ def small(params, **network):
 @pytest.fixture(scope="module")
 def session_of():
     return lambda model: onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return to_onnx(new_network(small(read_params(ROOT / "params.yaml")), seed=4), "rate", {})
+
+
+def with_output_bias(model, bias):
+    changed_model = onnx.ModelProto()
+    changed_model.CopyFrom(model)
+    tensor = next(tensor for tensor in changed_model.graph.initializer if tensor.name.endswith("fc2.bias"))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(bias.detach().numpy(), tensor.name))
+    return changed_model
 
 
 @pytest.mark.parametrize(("decoding", "spike_delay"), [*((how, 0) for how in DECODINGS), ("rate", 1)])
@@ -50,19 +64,16 @@ def test_the_file_tells_what_it_is_and_nothing_of_the_machine(params):
     assert to_onnx(network, "rate", metadata).SerializeToString() == content
 
 
-def test_a_model_that_differs_is_found_out(params, test_images):
+def test_a_model_that_differs_is_found_out(params, test_images, exported):
     network = new_network(small(params), seed=4)
-    model = to_onnx(network, "rate", {})
     data = first(test_images, 1200)
-    same = compare_with_network(model, network, "rate", data)
+    same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
     assert same.spikes_compared == 6 * 1200 * 10
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 
-    bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("fc2.bias"))
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias)[::-1].copy(), bias.name))
-    different = compare_with_network(model, network, "rate", data)
+    different = compare_with_network(with_output_bias(exported, network.fc2.bias.flip(0)), network, "rate", data)
     assert different.class_mismatches > 0
     assert different.spike_mismatches > 0
     assert different.largest_membrane_difference > 1e-3
@@ -72,14 +83,12 @@ def test_a_model_that_differs_is_found_out(params, test_images):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, value):
-    network = new_network(small(params), seed=4)
-    broken = new_network(small(params), seed=4)
+def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
+    network, broken = new_network(small(params), seed=4), new_network(small(params), seed=4)
     with torch.no_grad():
         broken.fc2.bias[3] = value
+    broken_model = with_output_bias(exported, broken.fc2.bias)
     data = first(test_images, 600)
-    for exported, compared in ((network, broken), (broken, network)):
-        comparison = compare_with_network(to_onnx(exported, "rate", {}), compared, "rate", data)
-        assert comparison.largest_membrane_difference == np.inf
-    same = compare_with_network(to_onnx(broken, "rate", {}), broken, "rate", data)
-    assert same.largest_membrane_difference < 1e-4
+    for model, compared in ((exported, broken), (broken_model, network)):
+        assert compare_with_network(model, compared, "rate", data).largest_membrane_difference == np.inf
+    assert compare_with_network(broken_model, broken, "rate", data).largest_membrane_difference < 1e-4
