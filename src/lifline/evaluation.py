@@ -81,7 +81,7 @@ def evaluate(network: SpikingNetwork, data: LabelledImages, decoding: Decoding) 
     for record, _ in _records(network, data):
         for how, decided in predictions.items():
             decided.append(decode(record, how))
-        hidden_spikes.append(record.hidden_spikes.sum((0, 1)).long())
+        hidden_spikes.append(record.hidden_counts.sum(0).long())
         output_spikes.append(record.spikes.sum((0, 1)).long())
     return Evaluation(
         decoding=decoding,

@@ -40,7 +40,7 @@ def test_learns_as_the_tutorials_network_does():
     record = ours(images())
     spikes, membrane = theirs(images())
     assert record.spikes.sum() > 0
-    assert record.hidden_spikes.sum() > 0
+    assert record.hidden_counts.sum() > 0
     assert torch.equal(record.spikes, spikes)
     torch.testing.assert_close(record.membrane, membrane)
 
@@ -68,7 +68,7 @@ def test_a_static_image_equals_the_same_image_at_every_step():
 def test_the_record_has_time_first():
     record = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)(images())
     assert record.spikes.shape == record.membrane.shape == (8, 5, 4)
-    assert record.hidden_spikes.shape == (8, 5, 30)
+    assert record.hidden_counts.shape == (5, 30)
 
 
 def test_a_call_leaves_no_trace():

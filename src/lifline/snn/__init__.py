@@ -1,7 +1,7 @@
 """The spiking network: neuron, surrogate gradients, losses and decodings."""
 
 from lifline.snn.decoding import decode
-from lifline.snn.lif import lif
+from lifline.snn.lif import lif, lif_linear
 from lifline.snn.network import Record, SpikingNetwork
 
-__all__ = ["Record", "SpikingNetwork", "decode", "lif"]
+__all__ = ["Record", "SpikingNetwork", "decode", "lif", "lif_linear"]

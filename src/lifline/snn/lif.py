@@ -1,14 +1,20 @@
-"""The leaky integrate-and-fire neuron: its specification, in plain PyTorch.
+"""The leaky integrate-and-fire neuron: what it is asked for, and which of its implementations answers."""
 
-Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
-111, 2023; the same as `snntorch.Leaky` with `reset_mechanism="subtract"`.
-"""
+import os
+from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from lifline.params import SurrogateName
-from lifline.snn.surrogate import SURROGATES, fire
+from lifline.snn import reference
+from lifline.snn.kernels.autograd import Lif, LifLinear
+from lifline.snn.surrogate import SURROGATES
+
+KERNELS_VARIABLE = "LIFLINE_KERNELS"
+MAX_FUSED_OUTPUTS = 64
+"""Outputs up to which it is faster to fuse the projection; with more, a matrix product of its own is."""
 
 
 def lif(
@@ -22,10 +28,12 @@ def lif(
     """Run N leaky integrate-and-fire neurons through T steps, from a membrane of 0.
 
     U[t] = beta * U[t-1] + I[t] - threshold * S[t-1] and S[t] = U[t] > threshold, where no gradient flows
-    through the reset, the last term. Nothing is kept from one call to the next.
+    through the reset, the last term. Nothing is kept from one call to the next. `reference.py` is the
+    specification; float32 on the CPU or on CUDA takes a kernel with the same spikes, unless `LIFLINE_KERNELS` is
+    `reference`.
 
     Args:
-        current: input current I: `[B, N]`, the same at every step, or `[T, B, N]`.
+        current: input current I: `[B, N]`, the same at every step, or `[T, B, N]`. Half precision becomes float32.
         beta: membrane decay per step, in [0, 1]: a float, or a tensor (0-d or `[N]`) that gradients reach.
         threshold: membrane above which a neuron fires.
         num_steps: T for a constant current; left out where `current` has a time axis.
@@ -39,33 +47,93 @@ def lif(
     Raises:
         ValueError: an argument is out of its range, or the shape and `num_steps` do not fit.
     """
-    currents = _over_time(current, num_steps)
-    _check(beta, threshold, surrogate, spike_delay)
-    membrane = spike = torch.zeros_like(currents[0])
-    membranes, spikes = [], []
-    for current_now in currents:
-        membrane = beta * membrane + current_now - threshold * spike.detach()  # decay, charge, reset
-        spike = fire(membrane - threshold, surrogate)
-        membranes.append(membrane)
-        spikes.append(spike)
-    if spike_delay == 1:
-        spikes = [torch.zeros_like(spike), *spikes[:-1]]
-    return torch.stack(spikes), torch.stack(membranes)
-
-
-def _over_time(current: Tensor, num_steps: int | None) -> list[Tensor]:
-    """T currents of `[B, N]`."""
-    if current.dim() == 2 and num_steps is not None and num_steps >= 1:  # noqa: PLR2004
-        return [current] * num_steps
-    if current.dim() == 3 and num_steps is None and len(current) >= 1:  # noqa: PLR2004
-        return list(current)
-    raise ValueError(
-        f"current of shape {list(current.shape)} with num_steps={num_steps}; allowed are [B, N] with num_steps "
-        "from 1, or [T, B, N] without num_steps"
+    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
+    current = _at_least_float32(current)
+    kernels = _kernels_for(current)
+    if kernels is None:
+        return reference.lif(current, beta, threshold, steps, surrogate, spike_delay)
+    outputs: tuple[Tensor, Tensor] = Lif.apply(
+        kernels, current, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
     )
+    return outputs
 
 
-def _check(beta: float | Tensor, threshold: float, surrogate: str, spike_delay: int) -> None:
+def lif_linear(
+    current: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    beta: float | Tensor,
+    threshold: float = 1.0,
+    num_steps: int | None = None,
+    surrogate: SurrogateName = "atan",
+    spike_delay: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Run LIF neurons, and project their spikes: `linear(spikes, weight, bias)`, without keeping the spikes.
+
+    Args:
+        current: as in `lif`, like all that follows `bias`.
+        weight: `[C, N]`.
+        bias: `[C]`.
+        beta: membrane decay per step.
+        threshold: membrane above which a neuron fires.
+        num_steps: T for a constant current.
+        surrogate: what stands for the derivative of a spike.
+        spike_delay: 1 lets each spike arrive one step late.
+
+    Returns:
+        The projection `[T, B, C]`, and how often each neuron fired, `[B, N]`; gradients reach both.
+
+    Raises:
+        ValueError: as `lif`.
+    """
+    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
+    current = _at_least_float32(current)
+    is_constant = current.dim() == 2  # noqa: PLR2004
+    kernels = _kernels_for(current)
+    if hasattr(kernels, "fused_forward") and is_constant and len(weight) <= MAX_FUSED_OUTPUTS:
+        outputs: tuple[Tensor, Tensor] = LifLinear.apply(
+            kernels, current, weight, bias, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
+        )
+        return outputs
+    spikes, _ = lif(current, beta, threshold, num_steps, surrogate, spike_delay)
+    return linear(spikes, weight, bias), spikes.sum(0)
+
+
+def _kernels_for(current: Tensor) -> ModuleType | None:
+    """The module with the kernels for a current's device, imported when it is first needed; None: the reference."""
+    asked = os.environ.get(KERNELS_VARIABLE, "fused")
+    if asked not in ("fused", "reference"):
+        raise ValueError(f"{KERNELS_VARIABLE} is {asked!r}; allowed are fused and reference")
+    if asked == "reference" or current.dtype != torch.float32 or torch.compiler.is_compiling():
+        return None
+    if current.device.type == "cpu":
+        from lifline.snn.kernels import cpu  # noqa: PLC0415 - half a second
+
+        return cpu
+    if current.device.type == "cuda":
+        from lifline.snn.kernels import cuda  # noqa: PLC0415
+
+        return cuda
+    return None
+
+
+def _at_least_float32(current: Tensor) -> Tensor:
+    return current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
+
+
+def _per_neuron(beta: float | Tensor, current: Tensor) -> Tensor:
+    return torch.as_tensor(beta, dtype=current.dtype, device=current.device).expand(current.shape[-1])
+
+
+def _check(
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float,
+    num_steps: int | None,
+    surrogate: str,
+    spike_delay: int,
+) -> int:
+    """Check `lif`'s arguments; returns the number of steps."""
     if not isinstance(beta, Tensor) and not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta}; allowed is 0 to 1")
     if not threshold > 0:
@@ -74,3 +142,11 @@ def _check(beta: float | Tensor, threshold: float, surrogate: str, spike_delay: 
         raise ValueError(f"surrogate is {surrogate!r}; allowed are {', '.join(SURROGATES)}")
     if spike_delay not in (0, 1):
         raise ValueError(f"spike_delay is {spike_delay}; allowed are 0 and 1")
+    if current.dim() == 2 and num_steps is not None and num_steps >= 1:  # noqa: PLR2004
+        return num_steps
+    if current.dim() == 3 and num_steps is None and len(current) >= 1:  # noqa: PLR2004
+        return len(current)
+    raise ValueError(
+        f"current of shape {list(current.shape)} with num_steps={num_steps}; allowed are [B, N] with num_steps "
+        "from 1, or [T, B, N] without num_steps"
+    )

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from lifline.params import SurrogateName
-from lifline.snn.lif import lif
+from lifline.snn.lif import lif, lif_linear
 
 
 class Record(NamedTuple):
-    """What the network did: output spikes and membrane `[T, B, C]`, hidden spikes `[T, B, H]`."""
+    """What the network did: output spikes and membrane `[T, B, C]`, hidden neurons' spike counts `[B, H]`."""
 
     spikes: Tensor
     membrane: Tensor
-    hidden_spikes: Tensor
+    hidden_counts: Tensor
 
 
 class SpikingNetwork(nn.Module):
@@ -60,8 +60,14 @@ class SpikingNetwork(nn.Module):
             images: `[B, num_inputs]`, shown at every step; or `[T, B, num_inputs]`, one a step, where T is
                 `num_steps`.
         """
-        current = self.fc1(images)  # once, where all steps see the same image
-        is_static = images.dim() == 2  # noqa: PLR2004
-        hidden_spikes, _ = lif(current, num_steps=self.num_steps if is_static else None, **self.neuron)
-        spikes, membrane = lif(self.fc2(hidden_spikes), **self.neuron)
-        return Record(spikes, membrane, hidden_spikes)
+        is_constant = images.dim() == 2  # noqa: PLR2004
+        hidden_current = self.fc1(images)  # once, where all steps see the same image
+        current, hidden_counts = lif_linear(
+            hidden_current,
+            self.fc2.weight,
+            self.fc2.bias,
+            num_steps=self.num_steps if is_constant else None,
+            **self.neuron,
+        )
+        spikes, membrane = lif(current, **self.neuron)
+        return Record(spikes, membrane, hidden_counts)

@@ -1,0 +1,1 @@
+"""The fast LIF: the neuron's time loop compiled for a kind of device."""

@@ -1,0 +1,480 @@
+"""The LIF neuron on the CPU: time loops over blocks of neurons that stay in the cache.
+
+Forward, every operation rounds as in the reference, so that spikes are equal to it bit by bit. Backward, sums may be
+reordered, and the fused layer computes the membrane again rather than keep it.
+
+The fused layer's current is constant in time, so that it needs no pass backward through time. With a[t] the gradient
+that reaches U[t] by way of S[t], the gradient of U[t] is the sum of beta^(s-t) a[s] over all s >= t. Summed over t:
+
+    dI    = sum_t a[t] w[t]   with   w[t] = 1 + beta w[t-1]        (how often the current is in the membrane)
+    dbeta = sum_t a[t] v[t]   with   v[t] = U[t-1] + beta v[t-1]   (how the membrane changes with beta)
+
+Both sums run forward in time, beside the membrane.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lifline.params import SurrogateName
+from lifline.snn.kernels.threads import REORDERED, compiled, num_threads, on_all_threads, wide_vectors
+from lifline.snn.surrogate import FAST_SIGMOID_SLOPE
+
+BLOCK = 512
+"""Neurons that a thread works on at a time: their state over all steps stays in the second-level cache."""
+
+TILE = 5
+"""Rows of weights, and steps, that are multiplied at a time."""
+
+ATAN, FAST_SIGMOID, SPIKE_OPERATOR, STRAIGHT_THROUGH = range(4)
+SURROGATE_CODES: dict[SurrogateName, int] = {
+    "atan": ATAN,
+    "fast_sigmoid": FAST_SIGMOID,
+    "spike_operator": SPIKE_OPERATOR,
+    "straight_through": STRAIGHT_THROUGH,
+}
+
+ZERO, ONE, PI = np.float32(0), np.float32(1), np.float32(math.pi)
+SLOPE = np.float32(FAST_SIGMOID_SLOPE)
+
+Array = NDArray[np.float32]
+
+
+def lif_forward(
+    current: Tensor, betas: Tensor, threshold: float, spike_delay: int, spikes: Tensor, membrane: Tensor
+) -> None:
+    """Fill `spikes` and `membrane`, `[T, B, N]`, from a current `[B, N]` or `[T, B, N]` and `betas` `[B, N]`."""
+    threads = num_threads()
+    _lif_forward(
+        threads, _by_step(current), _by_step(betas)[0], np.float32(threshold), spike_delay,
+        _by_step(spikes), _by_step(membrane), _scratch(threads, BLOCK),
+    )  # fmt: skip
+
+
+def lif_backward(
+    membrane: Tensor,
+    betas: Tensor,
+    threshold: float,
+    surrogate: SurrogateName,
+    spike_delay: int,
+    spikes_grad: Tensor | None,
+    membrane_grad: Tensor | None,
+    current_grad: Tensor,
+    beta_grads: Tensor | None,
+) -> None:
+    """Add to `current_grad`, shaped like the current, and to `beta_grads` `[B, N]`, both zero before."""
+    threads = num_threads()
+    _lif_backward(
+        threads, _by_step(membrane), _by_step(betas)[0], np.float32(threshold), spike_delay,
+        SURROGATE_CODES[surrogate], _by_step(spikes_grad), _by_step(membrane_grad),
+        _by_step(current_grad), _by_step(beta_grads)[0],
+        _scratch(threads, BLOCK), _scratch(threads, BLOCK), _scratch(threads, BLOCK),
+    )  # fmt: skip
+
+
+def fused_forward(
+    current: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    beta: Tensor,
+    threshold: float,
+    spike_delay: int,
+    projected: Tensor,
+    counts: Tensor,
+) -> None:
+    """Fill `projected` `[T, B, C]` and `counts` `[B, N]` from a current `[B, N]` and `beta` `[N]`."""
+    threads, rows, columns = num_threads(), _rows(len(projected)), _padded(len(weight), TILE)
+    _fused_forward(
+        threads, _array(current), _array(beta), np.float32(threshold), spike_delay, _array(weight), _array(bias),
+        _array(projected), _array(counts),
+        _scratch(threads, rows, BLOCK), _scratch(threads, rows, BLOCK),
+        _scratch(threads, columns, BLOCK), _scratch(threads, rows, columns),
+    )  # fmt: skip
+
+
+def fused_backward(
+    current: Tensor,
+    weight: Tensor,
+    beta: Tensor,
+    threshold: float,
+    surrogate: SurrogateName,
+    spike_delay: int,
+    projected_grad: Tensor,
+    counts_grad: Tensor | None,
+    needs_beta_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of current, weight and beta."""
+    threads, rows, columns = num_threads(), _rows(len(projected_grad)), _padded(len(weight), TILE)
+    current_grad, weight_grads = current.new_empty(current.shape), weight.new_zeros(threads, *weight.shape)
+    beta_grads = current.new_empty(current.shape if needs_beta_grad else (0, 0))
+    _fused_backward(
+        threads, _array(current), _array(beta), np.float32(threshold), spike_delay, SURROGATE_CODES[surrogate],
+        _array(weight), _array(projected_grad),
+        _array(current.new_empty(len(current), 0) if counts_grad is None else counts_grad),
+        _array(current_grad), _array(weight_grads), _array(beta_grads),
+        *(_scratch(threads, rows, BLOCK) for _ in range(5)),
+        *(_scratch(threads, columns, BLOCK) for _ in range(2)), _scratch(threads, rows, columns),
+    )  # fmt: skip
+    return current_grad, weight_grads.sum(0), beta_grads.sum(0) if needs_beta_grad else None
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().contiguous().numpy()
+
+
+def _by_step(tensor: Tensor | None) -> Array:
+    """`[T, B, N]` as `[T, B * N]`, `[B, N]` as `[1, B * N]`, and None as `[1, 0]`."""
+    if tensor is None:
+        return np.empty((1, 0), np.float32)
+    num_rows = len(tensor) if tensor.dim() == 3 else 1  # noqa: PLR2004
+    return _array(tensor.reshape(num_rows, -1))
+
+
+def _scratch(*shape: int) -> Array:
+    """Zeros at the start of a cache line, as PyTorch allocates: vectors that straddle two lines are half as fast."""
+    return torch.zeros(shape).numpy()
+
+
+def _padded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _rows(num_steps: int) -> int:
+    """Rows for all steps, in tiles of 2 or of `TILE`, and one for the state before the first."""
+    return _padded(num_steps, 2 * TILE) + 1
+
+
+# What follows is compiled by Numba. Blocks are arrays `[rows, BLOCK]`, of which the first n columns are in use.
+
+
+@compiled()
+def _share(thread, num_threads, total):
+    """The part of `range(total)` that is a thread's."""
+    return thread * total // num_threads, (thread + 1) * total // num_threads
+
+
+@compiled(REORDERED)
+def _surrogate(n, surrogate, membrane, threshold, factor, out):
+    """`factor` times the surrogate derivative of a spike."""
+    wide_vectors()
+    if surrogate == ATAN:
+        for i in range(n):
+            scaled = PI * (membrane[i] - threshold)
+            out[i] = factor[i] / (ONE + scaled * scaled)
+    elif surrogate == FAST_SIGMOID:
+        for i in range(n):
+            scaled = ONE + SLOPE * abs(membrane[i] - threshold)
+            out[i] = factor[i] / (scaled * scaled)
+    elif surrogate == SPIKE_OPERATOR:
+        for i in range(n):
+            out[i] = factor[i] * (ONE if membrane[i] - threshold > ZERO else ZERO)
+    else:
+        for i in range(n):
+            out[i] = factor[i]
+
+
+@compiled()
+def _fire(n, membrane, threshold, spikes):
+    wide_vectors()
+    for i in range(n):
+        spikes[i] = ONE if membrane[i] - threshold > ZERO else ZERO
+
+
+# LIF by itself: arrays are `[T or 1, B * N]`, a constant current having one row.
+
+
+@compiled()
+def _lif_forward_kernel(thread, num_threads, current, beta, threshold, delay, spikes, membrane, states):
+    wide_vectors()
+    num_steps, num_neurons = membrane.shape
+    state = states[thread]
+    first, last = _share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
+    for start in range(first * BLOCK, min(last * BLOCK, num_neurons), BLOCK):
+        n = min(BLOCK, num_neurons - start)
+        for i in range(n):
+            state[i] = ZERO
+        for t in range(min(delay, num_steps)):
+            for i in range(n):
+                spikes[t, start + i] = ZERO
+        for t in range(num_steps):
+            _charge(n, state, current[t % len(current), start:], beta[start:], threshold, membrane[t, start:])
+            if t + delay < num_steps:
+                _fire(n, state, threshold, spikes[t + delay, start:])
+
+
+@compiled()
+def _charge(n, state, current, beta, threshold, membrane):
+    wide_vectors()
+    for i in range(n):
+        reset = threshold if state[i] - threshold > ZERO else ZERO
+        charged = beta[i] * state[i] + current[i] - reset
+        state[i] = charged
+        membrane[i] = charged
+
+
+@compiled()
+def _lif_backward_kernel(
+    thread, num_threads, membrane, beta, threshold, delay, surrogate, spikes_grad, membrane_grad,
+    current_grad, beta_grad, states, all_ones, all_slopes,
+):  # fmt: skip
+    wide_vectors()
+    num_steps, num_neurons = membrane.shape
+    state_grad, ones, slopes = states[thread], all_ones[thread], all_slopes[thread]
+    for i in range(BLOCK):
+        ones[i] = ONE
+    first, last = _share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
+    for start in range(first * BLOCK, min(last * BLOCK, num_neurons), BLOCK):
+        n = min(BLOCK, num_neurons - start)
+        for i in range(n):
+            state_grad[i] = ZERO
+        for t in range(num_steps - 1, -1, -1):
+            _scale(n, beta[start:], state_grad)
+            if spikes_grad.size and t + delay < num_steps:
+                _surrogate(n, surrogate, membrane[t, start:], threshold, ones, slopes)
+                _add_product(n, slopes, spikes_grad[t + delay, start:], state_grad)
+            if membrane_grad.size:
+                _add_product(n, ones, membrane_grad[t, start:], state_grad)
+            _add_product(n, ones, state_grad, current_grad[t % len(current_grad), start:])
+            if beta_grad.size and t > 0:
+                _add_product(n, state_grad, membrane[t - 1, start:], beta_grad[start:])
+
+
+@compiled(REORDERED)
+def _scale(n, factor, values):
+    wide_vectors()
+    for i in range(n):
+        values[i] *= factor[i]
+
+
+@compiled(REORDERED)
+def _add_product(n, factor, values, total):
+    wide_vectors()
+    for i in range(n):
+        total[i] += factor[i] * values[i]
+
+
+# The fused layer: LIF neurons on a constant current `[B, N]`, and the projection of their spikes to `[T, B, C]`.
+
+
+@compiled()
+def _run(n, num_steps, current, beta, threshold, membrane):
+    """Charge from a constant current. Row t + 1 is U[t]; row 0, before the first step, is zero."""
+    wide_vectors()
+    for t in range(num_steps):
+        before, now = membrane[t], membrane[t + 1]
+        for i in range(n):
+            reset = threshold if before[i] - threshold > ZERO else ZERO
+            now[i] = beta[i] * before[i] + current[i] - reset
+
+
+@compiled()
+def _copy_columns(source, start, n, target):
+    for row in range(len(source)):
+        for i in range(n):
+            target[row, i] = source[row, start + i]
+
+
+@compiled()
+def _fused_forward_kernel(
+    thread, num_threads, current, beta, threshold, delay, weight, bias, projected, counts,
+    membranes, all_spikes, weights, products,
+):  # fmt: skip
+    wide_vectors()
+    num_steps, _, num_outputs = projected.shape
+    num_fired = num_steps - delay
+    membrane, spikes, weight_block, product = membranes[thread], all_spikes[thread], weights[thread], products[thread]
+    first, last = _share(thread, num_threads, len(current))
+    for t in range(num_steps):
+        for b in range(first, last):
+            for c in range(num_outputs):
+                projected[t, b, c] = bias[c]
+    for start in range(0, current.shape[1], BLOCK):
+        n = min(BLOCK, current.shape[1] - start)
+        _copy_columns(weight, start, n, weight_block)
+        for b in range(first, last):
+            _run(n, num_fired, current[b, start:], beta[start:], threshold, membrane)
+            for t in range(num_fired):
+                _fire(n, membrane[t + 1], threshold, spikes[t])
+            _count(n, num_fired, spikes, counts[b, start:])
+            _project(n, num_fired, spikes, weight_block, product)
+            for t in range(num_fired):
+                for c in range(num_outputs):
+                    projected[t + delay, b, c] += product[t, c]
+
+
+@compiled()
+def _count(n, num_steps, spikes, counts):
+    wide_vectors()
+    for i in range(n):
+        counts[i] = ZERO
+    for t in range(num_steps):
+        fired = spikes[t]
+        for i in range(n):
+            counts[i] += fired[i]
+
+
+@compiled()
+def _fused_backward_kernel(
+    thread, num_threads, current, beta, threshold, delay, surrogate, weight, projected_grad, counts_grad,
+    current_grad, weight_grads, beta_grads,
+    membranes, all_spikes, all_slopes, presences, growths, weights, weight_totals, gradients,
+):  # fmt: skip
+    wide_vectors()
+    num_steps, _, num_outputs = projected_grad.shape
+    num_fired = num_steps - delay
+    membrane, spikes, slopes = membranes[thread], all_spikes[thread], all_slopes[thread]
+    presence, growth = presences[thread], growths[thread]
+    weight_block, weight_total, gradient = weights[thread], weight_totals[thread], gradients[thread]
+    first, last = _share(thread, num_threads, len(current))
+    for start in range(0, current.shape[1], BLOCK):
+        n = min(BLOCK, current.shape[1] - start)
+        _copy_columns(weight, start, n, weight_block)
+        for c in range(num_outputs):
+            for i in range(n):
+                weight_total[c, i] = ZERO
+        _presence(n, num_fired, beta[start:], presence)
+        for b in range(first, last):
+            for t in range(num_fired):
+                for c in range(num_outputs):
+                    gradient[t, c] = projected_grad[t + delay, b, c]
+            _run(n, num_fired, current[b, start:], beta[start:], threshold, membrane)
+            for t in range(num_fired):
+                _fire(n, membrane[t + 1], threshold, spikes[t])
+            _add_weight_gradients(n, num_fired, num_outputs, gradient, spikes, weight_total)
+            for t in range(num_fired):
+                _surrogate(n, surrogate, membrane[t + 1], threshold, presence[t], slopes[t])
+            _sum_over_time(n, num_fired, counts_grad[b, start:], slopes, current_grad[b, start:])
+            _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, current_grad[b, start:])
+            if len(beta_grads):
+                _growth(n, num_fired, beta[start:], membrane, growth)
+                for t in range(num_fired):
+                    _surrogate(n, surrogate, membrane[t + 1], threshold, growth[t], slopes[t])
+                _sum_over_time(n, num_fired, counts_grad[b, start:], slopes, beta_grads[b, start:])
+                _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, beta_grads[b, start:])
+        for c in range(num_outputs):
+            for i in range(n):
+                weight_grads[thread, c, start + i] = weight_total[c, i]
+
+
+@compiled()
+def _presence(n, num_steps, beta, presence):
+    """w[t] of this module's introduction."""
+    for t in range(num_steps):
+        for i in range(n):
+            presence[t, i] = ONE if t == 0 else ONE + beta[i] * presence[t - 1, i]
+
+
+@compiled(REORDERED)
+def _growth(n, num_steps, beta, membrane, growth):
+    """v[t] of this module's introduction."""
+    for t in range(num_steps):
+        for i in range(n):
+            growth[t, i] = ZERO if t == 0 else membrane[t, i] + beta[i] * growth[t - 1, i]
+
+
+@compiled(REORDERED)
+def _sum_over_time(n, num_steps, gradient, factor, total):
+    """total[i] = gradient[i] sum_t factor[t, i], or 0 where there is no gradient."""
+    wide_vectors()
+    for i in range(n):
+        total[i] = ZERO
+    if len(gradient):
+        for t in range(num_steps):
+            factors = factor[t]
+            for i in range(n):
+                total[i] += gradient[i] * factors[i]
+
+
+# The fused layer's products with the weights, in tiles, written out so that LLVM keeps them in registers.
+
+
+@compiled()
+def _five(array, first):
+    return array[first], array[first + 1], array[first + 2], array[first + 3], array[first + 4]
+
+
+@compiled()
+def _put_five(array, first, x0, x1, x2, x3, x4):
+    array[first], array[first + 1], array[first + 2], array[first + 3], array[first + 4] = x0, x1, x2, x3, x4
+
+
+@compiled(REORDERED)
+def _project(n, num_steps, spikes, weight, out):
+    """out[t, c] = sum_i spikes[t, i] weight[c, i], by two steps and five rows of weights at a time."""
+    wide_vectors()
+    for t in range(0, num_steps, 2):
+        x, y = spikes[t], spikes[t + 1]
+        for c in range(0, len(weight), TILE):
+            w0, w1, w2, w3, w4 = _five(weight, c)
+            x0 = x1 = x2 = x3 = x4 = y0 = y1 = y2 = y3 = y4 = ZERO
+            for i in range(n):
+                x0 += x[i] * w0[i]
+                x1 += x[i] * w1[i]
+                x2 += x[i] * w2[i]
+                x3 += x[i] * w3[i]
+                x4 += x[i] * w4[i]
+                y0 += y[i] * w0[i]
+                y1 += y[i] * w1[i]
+                y2 += y[i] * w2[i]
+                y3 += y[i] * w3[i]
+                y4 += y[i] * w4[i]
+            _put_five(out[t], c, x0, x1, x2, x3, x4)
+            _put_five(out[t + 1], c, y0, y1, y2, y3, y4)
+
+
+@compiled(REORDERED)
+def _add_spike_gradients(n, num_steps, gradient, weight, factor, total):
+    """total[i] += sum_t factor[t, i] sum_c gradient[t, c] weight[c, i]."""
+    wide_vectors()
+    for t in range(0, num_steps, 2):
+        f, h = factor[t], factor[t + 1]
+        for c in range(0, len(weight), TILE):
+            w0, w1, w2, w3, w4 = _five(weight, c)
+            f0, f1, f2, f3, f4 = _five(gradient[t], c)
+            h0, h1, h2, h3, h4 = _five(gradient[t + 1], c)
+            for i in range(n):
+                at_f = f0 * w0[i] + f1 * w1[i] + f2 * w2[i] + f3 * w3[i] + f4 * w4[i]
+                at_h = h0 * w0[i] + h1 * w1[i] + h2 * w2[i] + h3 * w3[i] + h4 * w4[i]
+                total[i] += f[i] * at_f + h[i] * at_h
+
+
+@compiled(REORDERED)
+def _add_weight_gradients(n, num_steps, num_outputs, gradient, spikes, total):
+    """total[c, i] += sum_t gradient[t, c] spikes[t, i], by five steps at a time."""
+    wide_vectors()
+    for t in range(0, num_steps, TILE):
+        s0, s1, s2, s3, s4 = _five(spikes, t)
+        for c in range(num_outputs):
+            g0, g1, g2, g3, g4 = _five(gradient[:, c], t)
+            row = total[c]
+            for i in range(n):
+                row[i] += g0 * s0[i] + g1 * s1[i] + g2 * s2[i] + g3 * s3[i] + g4 * s4[i]
+
+
+_launch_lif_forward = on_all_threads(_lif_forward_kernel)
+_launch_lif_backward = on_all_threads(_lif_backward_kernel)
+_launch_fused_forward = on_all_threads(_fused_forward_kernel)
+_launch_fused_backward = on_all_threads(_fused_backward_kernel)
+
+
+@compiled()
+def _lif_forward(num_threads, *arguments):
+    _launch_lif_forward(num_threads, arguments)
+
+
+@compiled()
+def _lif_backward(num_threads, *arguments):
+    _launch_lif_backward(num_threads, arguments)
+
+
+@compiled()
+def _fused_forward(num_threads, *arguments):
+    _launch_fused_forward(num_threads, arguments)
+
+
+@compiled()
+def _fused_backward(num_threads, *arguments):
+    _launch_fused_backward(num_threads, arguments)

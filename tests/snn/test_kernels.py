@@ -1,0 +1,329 @@
+"""The kernels against the reference: spikes and membranes equal bit by bit, gradients to rounding."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import linear
+
+from lifline.snn import lif, lif_linear, reference
+from lifline.snn.kernels import cpu
+from lifline.snn.lif import KERNELS_VARIABLE
+from lifline.snn.surrogate import SURROGATES
+from tests.conftest import ROOT, clean_environment
+
+devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+
+
+@st.composite
+def cases(draw):
+    """Arguments of `lif`, whose random parts a seed draws: sizes at and around what the kernels work on at a time."""
+    return {
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "batch": draw(st.sampled_from([1, 2, 3, 17])),
+        "neurons": draw(st.sampled_from([1, 2, 7, 16, 33, 511, 512, 513, 1000])),
+        "num_steps": draw(st.sampled_from([1, 2, 5, 9, 10, 11, 25])),
+        "is_constant": draw(st.booleans()),
+        "beta": draw(st.sampled_from([0.0, 0.5, 0.95, 1.0, "scalar", "per neuron"])),
+        "threshold": draw(st.sampled_from([0.5, 1.0, 3.0])),
+        "surrogate": draw(st.sampled_from(list(SURROGATES))),
+        "spike_delay": draw(st.sampled_from([0, 1])),
+    }
+
+
+class Case:
+    """A drawn case as tensors."""
+
+    def __init__(self, device, seed, batch, neurons, num_steps, is_constant, beta, **options):
+        random = torch.Generator().manual_seed(seed)
+        self.random, self.device = random, device
+        shape = (batch, neurons) if is_constant else (num_steps, batch, neurons)
+        self.current = self.normal(*shape)
+        betas = {"scalar": torch.rand((), generator=random), "per neuron": torch.rand(neurons, generator=random)}
+        self.beta = betas[beta].to(device) if beta in betas else beta
+        self.steps = num_steps
+        self.options = {"num_steps": num_steps if is_constant else None, **options}
+        self.output_shape = (num_steps, batch, neurons)
+
+    def normal(self, *shape):
+        return torch.randn(shape, generator=self.random).to(self.device)
+
+    def leaves(self):
+        """Fresh leaves of the graph: the current, and beta where it is a tensor."""
+        tensors = [self.current] + ([self.beta] if isinstance(self.beta, torch.Tensor) else [])
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        return leaves, leaves[0], leaves[1] if len(leaves) > 1 else self.beta
+
+
+@contextmanager
+def kernels(which):
+    os.environ[KERNELS_VARIABLE] = which
+    try:
+        yield
+    finally:
+        del os.environ[KERNELS_VARIABLE]
+
+
+def gradients(total, leaves):
+    """Gradients as a list, zero where there is no path."""
+    if not total.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    found = torch.autograd.grad(total, leaves, allow_unused=True)
+    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, found, strict=True)]
+
+
+def assert_close_to_rounding(ours, theirs):
+    """Sums of up to a few thousand terms of either sign: what rounds is the largest of them."""
+    for our, their in zip(ours, theirs, strict=True):
+        scale = max(their.abs().max().item(), 1.0)
+        torch.testing.assert_close(our, their, rtol=1e-4, atol=1e-4 * scale)
+
+
+@devices
+@given(case=cases(), through=st.sampled_from(["spikes", "membrane", "both"]))
+@settings(max_examples=150)
+def test_lif_equals_the_reference(device, case, through):
+    case = Case(device, **case)
+    weights = case.normal(*case.output_shape), case.normal(*case.output_shape)
+    outcomes = []
+    for which in ("fused", "reference"):
+        with kernels(which):
+            leaves, current, beta = case.leaves()
+            spikes, membrane = lif(current, beta, **case.options)
+            total = sum(
+                (weight * output).sum()
+                for name, weight, output in zip(("spikes", "membrane"), weights, (spikes, membrane), strict=True)
+                if through in (name, "both")
+            )
+            outcomes.append((spikes.detach(), membrane.detach(), gradients(total, leaves)))
+    ours, theirs = outcomes
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+    assert_close_to_rounding(ours[2], theirs[2])
+
+
+@devices
+@given(case=cases(), outputs=st.sampled_from([1, 4, 5, 10, 11, 65]), through=st.sampled_from([1, 2, 3]))
+@settings(max_examples=150)
+def test_lif_linear_equals_lif_and_a_linear_layer(device, case, outputs, through):
+    case = Case(device, **case)
+    neurons = case.output_shape[2]
+    weight, bias = case.normal(outputs, neurons), case.normal(outputs)
+    weights = case.normal(*case.output_shape[:2], outputs), case.normal(*case.output_shape[1:])
+
+    def total(projected, counts):
+        parts = (weights[0] * projected).sum(), (weights[1] * counts).sum()
+        return sum(part for bit, part in enumerate(parts) if through & (1 << bit))
+
+    leaves, current, beta = case.leaves()
+    leaves += [tensor.clone().requires_grad_() for tensor in (weight, bias)]
+    projected, counts = lif_linear(current, *leaves[-2:], beta, **case.options)
+    ours = gradients(total(projected, counts), leaves)
+
+    with kernels("reference"):
+        spikes, _ = lif(current, beta, **case.options)
+    their_projected, their_counts = linear(spikes, *leaves[-2:]), spikes.sum(0)
+    assert torch.equal(counts, their_counts)
+    torch.testing.assert_close(projected, their_projected, rtol=1e-5, atol=1e-4)
+    assert_close_to_rounding(ours, gradients(total(their_projected, their_counts), leaves))
+
+
+@devices
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_extreme_currents_come_out_as_in_the_reference(device, surrogate, beta):
+    at = torch.tensor(1.0)
+    around = [torch.nextafter(at, torch.tensor(0.0)), at, torch.nextafter(at, torch.tensor(2.0))]
+    extremes = [math.inf, -math.inf, math.nan, 3.4e38, -3.4e38, 1e-45, -1e-45, 0.0, -0.0, 0.5, *around]
+    current = torch.tensor([extremes], device=device)
+    outcomes = []
+    for which in ("fused", "reference"):
+        with kernels(which):
+            leaf = current.clone().requires_grad_()
+            outputs = lif(leaf, beta, num_steps=7, surrogate=surrogate)
+            (gradient,) = torch.autograd.grad([output.sum() for output in outputs], [leaf])
+            outcomes.append((*outputs, gradient))
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0, equal_nan=True)
+    for ours, theirs in zip(outcomes[0][:2], outcomes[1][:2], strict=True):
+        assert torch.equal(ours.nan_to_num(nan=7.0), theirs.nan_to_num(nan=7.0))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_any_number_of_threads_gives_the_same_and_repeats_bit_by_bit(threads):
+    random = torch.Generator().manual_seed(0)
+    current = torch.randn(5, 1000, generator=random)
+    weight, bias = torch.randn(10, 1000, generator=random), torch.zeros(10)
+
+    def run():
+        leaf, own_weight = current.clone().requires_grad_(), weight.clone().requires_grad_()
+        projected, counts = lif_linear(leaf, own_weight, bias, 0.95, num_steps=25)
+        spikes, membrane = lif(projected, 0.95)
+        (spikes.sum() + membrane.square().sum()).backward()
+        return projected.detach(), counts, spikes.detach(), leaf.grad, own_weight.grad
+
+    alone, before = run(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        once, again = run(), run()
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(first, second) for first, second in zip(once, again, strict=True))
+    assert torch.equal(once[1], alone[1])
+    assert_close_to_rounding(once, alone)
+
+
+def test_tensors_of_any_layout_are_understood():
+    current = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).T.requires_grad_()
+    weight = torch.randn(8, 4, generator=torch.Generator().manual_seed(1)).T
+    projected, _ = lif_linear(current, weight, torch.zeros(4), 0.9, num_steps=5)
+    (gradient,) = torch.autograd.grad(projected.sum(), current)  # an expanded gradient
+    with kernels("reference"):
+        expected, _ = lif_linear(current, weight, torch.zeros(4), 0.9, num_steps=5)
+        (expected_gradient,) = torch.autograd.grad(expected.sum(), current)
+    torch.testing.assert_close(projected, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_half_precision_becomes_float32():
+    current = torch.randn(2, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
+    spikes, membrane = lif(current, 0.9, num_steps=5)
+    assert spikes.dtype == membrane.dtype == torch.float32
+    assert torch.equal(membrane, lif(current.float(), 0.9, num_steps=5)[1])
+
+
+def test_another_number_of_steps_compiles_nothing():
+    def compiled():
+        dispatchers = [value for value in vars(cpu).values() if hasattr(value, "nopython_signatures")]
+        return sum(len(dispatcher.nopython_signatures) for dispatcher in dispatchers)
+
+    def train(batch, neurons, num_steps):
+        current = torch.ones(batch, neurons, requires_grad=True)
+        projected, _ = lif_linear(current, torch.ones(3, neurons), torch.zeros(3), 0.9, num_steps=num_steps)
+        lif(projected, 0.9)[1].sum().backward()
+
+    train(2, 5, 4)
+    before = compiled()
+    assert before > 0
+    for sizes in ((2, 5, 5), (2, 5, 200), (1, 600, 1), (9, 1, 30)):
+        train(*sizes)
+    assert compiled() == before
+
+
+def test_the_reference_can_be_asked_for(monkeypatch):
+    monkeypatch.setattr(reference, "lif", lambda *_: "the reference")
+    assert lif(torch.zeros(1, 1), 0.9, num_steps=2) != "the reference"
+    assert lif(torch.zeros(1, 1, dtype=torch.float64), 0.9, num_steps=2) == "the reference"
+    monkeypatch.setenv(KERNELS_VARIABLE, "reference")
+    assert lif(torch.zeros(1, 1), 0.9, num_steps=2) == "the reference"
+    monkeypatch.setenv(KERNELS_VARIABLE, "fast")
+    with pytest.raises(ValueError, match="LIFLINE_KERNELS is 'fast'; allowed are fused and reference"):
+        lif(torch.zeros(1, 1), 0.9, num_steps=2)
+
+
+def test_gradients_of_gradients_are_refused():
+    current, weight = torch.ones(1, 3, requires_grad=True), torch.ones(4, 1, 3, requires_grad=True)
+    spikes, _ = lif(current, 0.9, num_steps=4)
+    (gradient,) = torch.autograd.grad((weight * spikes).sum(), current, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_a_training_keeps_no_record_of_the_hidden_layer_over_time():
+    """What grows with the number of steps is the readout's record, [T, B, C], alone."""
+    current = torch.randn(4, 300, requires_grad=True)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        projected, _ = lif_linear(current, nn.Parameter(torch.ones(10, 300)), torch.zeros(10), 0.9, num_steps=50)
+        lif(projected, 0.9)
+    assert max(kept) == max(4 * 300, 10 * 300, 50 * 4 * 10)
+
+
+PROGRAM = """
+import json, sys, torch
+from lifline.snn import lif_linear
+from lifline.snn.kernels import cpu
+projected, _ = lif_linear(torch.ones(1, 3), torch.ones(2, 3), torch.zeros(2), 0.9, num_steps=4)
+print(json.dumps([projected.sum().item(), sum(cpu._fused_forward.stats.cache_hits.values())]))
+"""
+
+
+def run_program(cache: Path, *prefix: str) -> list[float]:
+    environment = {**clean_environment(), "PYTHONPATH": str(ROOT / "src"), "NUMBA_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_compiled_kernels_are_kept_on_disk(tmp_path):
+    result, hits = run_program(tmp_path)
+    assert hits == 0
+    assert run_program(tmp_path) == [result, 1]
+
+
+@pytest.mark.slow
+def test_no_place_for_the_cache_is_no_error(tmp_path):
+    read_only = 'mount -t tmpfs -o ro tmpfs "$0" && mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift'
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{read_only} && HOME="$0" exec "$@"']
+    command = [*unshare, str(tmp_path), str(ROOT / "src")]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode != 0:
+        pytest.skip("a read-only disk cannot be mounted for a process here")
+    _, hits = run_program(tmp_path, *command)
+    assert hits == 0
+
+
+TRITON_PROGRAM = """
+import itertools, torch
+from lifline.snn import reference
+from lifline.snn.kernels import cuda
+from lifline.snn.kernels.autograd import Lif
+from lifline.snn.surrogate import SURROGATES
+
+random = torch.Generator().manual_seed(0)
+sizes = [(1, 1, 1), (3, 7, 5), (2, 129, 4)]
+for surrogate, delay, (batch, neurons, steps), is_constant in itertools.product(SURROGATES, (0, 1), sizes, (0, 1)):
+    shape = (batch, neurons) if is_constant else (steps, batch, neurons)
+    current, beta = torch.randn(shape, generator=random), torch.rand(neurons, generator=random)
+    current[..., 0] = 1.0  # at the threshold
+    weights = torch.randn(2, steps, batch, neurons, generator=random)
+    for use_spikes, use_membrane in ((1, 1), (0, 1), (1, 0)):
+        results = []
+        for run in (lambda *a: Lif.apply(cuda, *a), reference.lif):
+            leaves = current.clone().requires_grad_(), beta.clone().requires_grad_()
+            spikes, membrane = run(*leaves, 1.0, steps, surrogate, delay)
+            total = use_spikes * (weights[0] * spikes).sum() + use_membrane * (weights[1] * membrane).sum()
+            results.append((spikes, membrane, *torch.autograd.grad(total, leaves, allow_unused=True)))
+        ours, theirs = results
+        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+        for our, their in zip(ours[2:], theirs[2:]):
+            torch.testing.assert_close(our, torch.zeros_like(our) if their is None else their, rtol=1e-4, atol=1e-4)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_the_cuda_kernels_arithmetic_under_tritons_interpreter():
+    pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux only")
+    environment = {**clean_environment(), "PYTHONPATH": str(ROOT / "src"), "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", TRITON_PROGRAM], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "equal\n"), done.stderr
