@@ -57,7 +57,7 @@ def on_all_threads(kernel: Any) -> Any:
     Each thread calls `kernel(thread, num_threads, *arguments)`. A kernel cannot raise, and so should not allocate.
     """
 
-    def run_kernel(arguments):  # type: ignore[no-untyped-def]
+    def run_kernel(arguments):
         kernel(_omp_get_thread_num(), _omp_get_num_threads(), *arguments)
 
     def parallel_region(context: Any, module: Any, arguments: Any, packed: Any) -> Any:
