@@ -53,6 +53,16 @@ def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
     assert train(changed(small, train={"seed": 1}), images)[1][-1].losses != reports[-1].losses
 
 
+def test_bf16_learns_as_fp32_does_with_weights_that_stay_fp32(small, images):
+    (_, exact), (network, rounded) = (
+        train(changed(small, train={"learning_rate": 0.002, "precision": precision}), images)
+        for precision in ("fp32", "bf16")
+    )
+    assert rounded[-1].losses != exact[-1].losses
+    assert rounded[-1].validation_accuracy == pytest.approx(exact[-1].validation_accuracy, abs=0.05)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
 def test_reports_every_epoch_and_every_iteration(small, images):
     steps = []
     _, reports = train(small, images, on_step=steps.append)
@@ -138,3 +148,14 @@ def test_a_training_on_the_gpu_learns_and_repeats(small, images):
         reports = list(fit(network, *(part.to(device) for part in images), small.train, "rate"))
         outcomes.append(reports[-1].losses)
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.gpu
+def test_a_training_step_does_not_wait_for_the_gpu(small, images):
+    device = choose_device("cuda")
+    network = new_network(small.network, 0).to(device)
+
+    def watch(step):
+        torch.cuda.set_sync_debug_mode("error" if step.iteration < 15 else "default")
+
+    list(fit(network, *(part.to(device) for part in images), small.train, "rate", watch))

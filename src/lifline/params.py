@@ -67,6 +67,9 @@ class TrainParams(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""
 
+    precision: Literal["fp32", "bf16"]
+    """Of the matrix products; the neurons compute in fp32 in any case."""
+
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     """Passes over the training images."""
 

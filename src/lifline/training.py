@@ -20,7 +20,8 @@ from lifline.snn.loss import SUMMED_OVER_STEPS, make_loss
 from lifline.snn.network import SpikingNetwork
 
 ADAM_BETAS = (0.9, 0.999)
-ITERATIONS_PER_CHECK = 10
+ITERATIONS_PER_CHECK = 100
+"""Reading a loss waits for the device."""
 
 
 class Step(NamedTuple):
@@ -98,7 +99,7 @@ def fit(
         TrainingError: the training or validation loss is no longer finite.
     """
     loss = make_loss(params)
-    optimizer = Adam(network.parameters(), lr=params.learning_rate, betas=ADAM_BETAS)
+    optimizer = Adam(network.parameters(), lr=params.learning_rate, betas=ADAM_BETAS, fused=True)
     generator = torch.Generator().manual_seed(params.seed)
     iteration = 0
     for epoch in range(1, params.epochs + 1):
@@ -106,7 +107,8 @@ def fit(
         steps: list[Step] = []
         for images, labels in shuffled_batches(training, params.batch_size, generator):
             iteration += 1
-            record = network(images)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
+                record = network(images)
             batch_loss = loss(record, labels)
             optimizer.zero_grad()
             batch_loss.backward()

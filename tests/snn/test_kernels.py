@@ -327,3 +327,30 @@ def test_the_cuda_kernels_arithmetic_under_tritons_interpreter():
         [sys.executable, "-c", TRITON_PROGRAM], env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "equal\n"), done.stderr
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_the_cuda_kernels_compile_and_round_forward_as_pytorch_does(surrogate, tmp_path, monkeypatch):
+    """Compiled for a GPU that need not be there. A fused multiply-add would round once where PyTorch rounds twice."""
+    pytest.importorskip("triton", reason="Triton comes with PyTorch on Linux only")
+    from triton import compile as triton_compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from lifline.snn.kernels import cuda
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    fixed = {"IS_CONSTANT": False, "DELAY": 1, "BLOCK": cuda.BLOCK}
+    scalars = {"num_neurons": "i32", "num_steps": "i32", "threshold": "fp32"}
+
+    def ptx(kernel, pointers, fixed, **options):
+        types = dict.fromkeys(pointers, "*fp32") | scalars | dict.fromkeys(fixed, "constexpr")
+        signature = {name: types[name] for name in kernel.arg_names}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
+        return triton_compile(source, target=GPUTarget("cuda", 80, 32), options=options).asm["ptx"]
+
+    forward = ["current", "betas", "spikes", "membranes"]
+    assert "fma" not in ptx(cuda._forward, forward, fixed, enable_fp_fusion=False)
+    assert "fma" in ptx(cuda._forward, forward, fixed)  # what the option is for
+    backward = ["membranes", "betas", "spikes_grad", "membrane_grad", "current_grad", "beta_grads"]
+    assert ".entry" in ptx(cuda._backward, backward, fixed | {"SURROGATE": surrogate, "SLOPE": 25.0})

@@ -4,7 +4,6 @@ A program runs a block of neurons through all steps, their membranes in register
 not fused, so that spikes are equal to the reference's bit by bit.
 """
 
-
 import triton
 import triton.language as tl
 from torch import Tensor
