@@ -157,30 +157,34 @@ def _share(thread, num_threads, total):
 
 
 @compiled(REORDERED)
-def _surrogate(n, surrogate, membrane, threshold, factor, out):
-    """`factor` times the surrogate derivative of a spike."""
+def _surrogate(n, num_rows, surrogate, membrane, first, threshold, factor, out):
+    """`factor` times the surrogate derivative of a spike, for rows of `membrane` from `first`."""
     wide_vectors()
-    if surrogate == ATAN:
-        for i in range(n):
-            scaled = PI * (membrane[i] - threshold)
-            out[i] = factor[i] / (ONE + scaled * scaled)
-    elif surrogate == FAST_SIGMOID:
-        for i in range(n):
-            scaled = ONE + SLOPE * abs(membrane[i] - threshold)
-            out[i] = factor[i] / (scaled * scaled)
-    elif surrogate == SPIKE_OPERATOR:
-        for i in range(n):
-            out[i] = factor[i] * (ONE if membrane[i] - threshold > ZERO else ZERO)
-    else:
-        for i in range(n):
-            out[i] = factor[i]
+    for t in range(num_rows):
+        charged, factors, products = membrane[first + t], factor[t], out[t]
+        if surrogate == ATAN:
+            for i in range(n):
+                scaled = PI * (charged[i] - threshold)
+                products[i] = factors[i] / (ONE + scaled * scaled)
+        elif surrogate == FAST_SIGMOID:
+            for i in range(n):
+                scaled = ONE + SLOPE * abs(charged[i] - threshold)
+                products[i] = factors[i] / (scaled * scaled)
+        elif surrogate == SPIKE_OPERATOR:
+            for i in range(n):
+                products[i] = factors[i] * (ONE if charged[i] - threshold > ZERO else ZERO)
+        else:
+            for i in range(n):
+                products[i] = factors[i]
 
 
 @compiled()
-def _fire(n, membrane, threshold, spikes):
+def _fire(n, num_rows, membrane, first, threshold, spikes):
     wide_vectors()
-    for i in range(n):
-        spikes[i] = ONE if membrane[i] - threshold > ZERO else ZERO
+    for t in range(num_rows):
+        charged, fired = membrane[first + t], spikes[t]
+        for i in range(n):
+            fired[i] = ONE if charged[i] - threshold > ZERO else ZERO
 
 
 # LIF by itself: arrays are `[T or 1, B * N]`, a constant current having one row.
@@ -202,7 +206,7 @@ def _lif_forward_kernel(thread, num_threads, current, beta, threshold, delay, sp
         for t in range(num_steps):
             _charge(n, state, current[t % len(current), start:], beta[start:], threshold, membrane[t, start:])
             if t + delay < num_steps:
-                _fire(n, state, threshold, spikes[t + delay, start:])
+                _fire(n, 1, states, thread, threshold, spikes[t + delay :, start:])
 
 
 @compiled()
@@ -222,9 +226,9 @@ def _lif_backward_kernel(
 ):  # fmt: skip
     wide_vectors()
     num_steps, num_neurons = membrane.shape
-    state_grad, ones, slopes = states[thread], all_ones[thread], all_slopes[thread]
+    state_grad, ones, slopes = states[thread], all_ones[thread : thread + 1], all_slopes[thread : thread + 1]
     for i in range(BLOCK):
-        ones[i] = ONE
+        ones[0, i] = ONE
     first, last = _share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
     for start in range(first * BLOCK, min(last * BLOCK, num_neurons), BLOCK):
         n = min(BLOCK, num_neurons - start)
@@ -233,11 +237,11 @@ def _lif_backward_kernel(
         for t in range(num_steps - 1, -1, -1):
             _scale(n, beta[start:], state_grad)
             if spikes_grad.size and t + delay < num_steps:
-                _surrogate(n, surrogate, membrane[t, start:], threshold, ones, slopes)
-                _add_product(n, slopes, spikes_grad[t + delay, start:], state_grad)
+                _surrogate(n, 1, surrogate, membrane[:, start:], t, threshold, ones, slopes)
+                _add_product(n, slopes[0], spikes_grad[t + delay, start:], state_grad)
             if membrane_grad.size:
-                _add_product(n, ones, membrane_grad[t, start:], state_grad)
-            _add_product(n, ones, state_grad, current_grad[t % len(current_grad), start:])
+                _add_product(n, ones[0], membrane_grad[t, start:], state_grad)
+            _add_product(n, ones[0], state_grad, current_grad[t % len(current_grad), start:])
             if beta_grad.size and t > 0:
                 _add_product(n, state_grad, membrane[t - 1, start:], beta_grad[start:])
 
@@ -260,14 +264,15 @@ def _add_product(n, factor, values, total):
 
 
 @compiled()
-def _run(n, num_steps, current, beta, threshold, membrane):
+def _run(n, num_steps, current, b, start, beta, threshold, membrane):
     """Charge from a constant current. Row t + 1 is U[t]; row 0, before the first step, is zero."""
     wide_vectors()
+    currents, betas = current[b, start:], beta[start:]
     for t in range(num_steps):
         before, now = membrane[t], membrane[t + 1]
         for i in range(n):
             reset = threshold if before[i] - threshold > ZERO else ZERO
-            now[i] = beta[i] * before[i] + current[i] - reset
+            now[i] = betas[i] * before[i] + currents[i] - reset
 
 
 @compiled()
@@ -295,10 +300,9 @@ def _fused_forward_kernel(
         n = min(BLOCK, current.shape[1] - start)
         _copy_columns(weight, start, n, weight_block)
         for b in range(first, last):
-            _run(n, num_fired, current[b, start:], beta[start:], threshold, membrane)
-            for t in range(num_fired):
-                _fire(n, membrane[t + 1], threshold, spikes[t])
-            _count(n, num_fired, spikes, counts[b, start:])
+            _run(n, num_fired, current, b, start, beta, threshold, membrane)
+            _fire(n, num_fired, membrane, 1, threshold, spikes)
+            _count(n, num_fired, spikes, counts, b, start)
             _project(n, num_fired, spikes, weight_block, product)
             for t in range(num_fired):
                 for c in range(num_outputs):
@@ -306,14 +310,15 @@ def _fused_forward_kernel(
 
 
 @compiled()
-def _count(n, num_steps, spikes, counts):
+def _count(n, num_steps, spikes, counts, b, start):
     wide_vectors()
+    total = counts[b, start:]
     for i in range(n):
-        counts[i] = ZERO
+        total[i] = ZERO
     for t in range(num_steps):
         fired = spikes[t]
         for i in range(n):
-            counts[i] += fired[i]
+            total[i] += fired[i]
 
 
 @compiled()
@@ -340,20 +345,17 @@ def _fused_backward_kernel(
             for t in range(num_fired):
                 for c in range(num_outputs):
                     gradient[t, c] = projected_grad[t + delay, b, c]
-            _run(n, num_fired, current[b, start:], beta[start:], threshold, membrane)
-            for t in range(num_fired):
-                _fire(n, membrane[t + 1], threshold, spikes[t])
+            _run(n, num_fired, current, b, start, beta, threshold, membrane)
+            _fire(n, num_fired, membrane, 1, threshold, spikes)
             _add_weight_gradients(n, num_fired, num_outputs, gradient, spikes, weight_total)
-            for t in range(num_fired):
-                _surrogate(n, surrogate, membrane[t + 1], threshold, presence[t], slopes[t])
-            _sum_over_time(n, num_fired, counts_grad[b, start:], slopes, current_grad[b, start:])
-            _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, current_grad[b, start:])
+            _surrogate(n, num_fired, surrogate, membrane, 1, threshold, presence, slopes)
+            _sum_over_time(n, num_fired, counts_grad, slopes, current_grad, b, start)
+            _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, current_grad, b, start)
             if len(beta_grads):
                 _growth(n, num_fired, beta[start:], membrane, growth)
-                for t in range(num_fired):
-                    _surrogate(n, surrogate, membrane[t + 1], threshold, growth[t], slopes[t])
-                _sum_over_time(n, num_fired, counts_grad[b, start:], slopes, beta_grads[b, start:])
-                _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, beta_grads[b, start:])
+                _surrogate(n, num_fired, surrogate, membrane, 1, threshold, growth, slopes)
+                _sum_over_time(n, num_fired, counts_grad, slopes, beta_grads, b, start)
+                _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, beta_grads, b, start)
         for c in range(num_outputs):
             for i in range(n):
                 weight_grads[thread, c, start + i] = weight_total[c, i]
@@ -376,16 +378,18 @@ def _growth(n, num_steps, beta, membrane, growth):
 
 
 @compiled(REORDERED)
-def _sum_over_time(n, num_steps, gradient, factor, total):
-    """total[i] = gradient[i] sum_t factor[t, i], or 0 where there is no gradient."""
+def _sum_over_time(n, num_steps, gradient, factor, total, b, start):
+    """total[b, i] = gradient[b, i] sum_t factor[t, i], or 0 where there is no gradient."""
     wide_vectors()
+    sums = total[b, start:]
     for i in range(n):
-        total[i] = ZERO
-    if len(gradient):
+        sums[i] = ZERO
+    if gradient.size:
+        gradients = gradient[b, start:]
         for t in range(num_steps):
             factors = factor[t]
             for i in range(n):
-                total[i] += gradient[i] * factors[i]
+                sums[i] += gradients[i] * factors[i]
 
 
 # The fused layer's products with the weights, in tiles, written out so that LLVM keeps them in registers.
@@ -426,9 +430,10 @@ def _project(n, num_steps, spikes, weight, out):
 
 
 @compiled(REORDERED)
-def _add_spike_gradients(n, num_steps, gradient, weight, factor, total):
-    """total[i] += sum_t factor[t, i] sum_c gradient[t, c] weight[c, i]."""
+def _add_spike_gradients(n, num_steps, gradient, weight, factor, total, b, start):
+    """total[b, i] += sum_t factor[t, i] sum_c gradient[t, c] weight[c, i]."""
     wide_vectors()
+    sums = total[b, start:]
     for t in range(0, num_steps, 2):
         f, h = factor[t], factor[t + 1]
         for c in range(0, len(weight), TILE):
@@ -438,7 +443,7 @@ def _add_spike_gradients(n, num_steps, gradient, weight, factor, total):
             for i in range(n):
                 at_f = f0 * w0[i] + f1 * w1[i] + f2 * w2[i] + f3 * w3[i] + f4 * w4[i]
                 at_h = h0 * w0[i] + h1 * w1[i] + h2 * w2[i] + h3 * w3[i] + h4 * w4[i]
-                total[i] += f[i] * at_f + h[i] * at_h
+                sums[i] += f[i] * at_f + h[i] * at_h
 
 
 @compiled(REORDERED)
