@@ -1,11 +1,13 @@
 # The one task list, for people and for CI.
 PYTHON ?= python3
 INSTALLED := .venv/installed
+BENCH_INSTALLED := .venv/bench-installed
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint lock ui clean
+.PHONY: help repro test bench lint lock ui clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,14 +22,17 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 test: $(INSTALLED)  ## run the test suite
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
+bench: $(BENCH_INSTALLED)  ## race lifline against other libraries, write benchmarks/results/
+	python -m benchmarks
+
 lint: $(INSTALLED)  ## check style and types
 	ruff check .
 	ruff format --check .
 	mypy
 
-lock: $(INSTALLED)  ## renew requirements.lock from pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --upgrade --group dev pyproject.toml --output-file requirements.lock
+lock: $(INSTALLED)  ## renew requirements.lock and requirements-bench.lock from pyproject.toml
+	$(LOCK) --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --upgrade --group bench pyproject.toml --constraint requirements.lock --output-file requirements-bench.lock
 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	mlflow ui --host 127.0.0.1 --port 5000 \
@@ -35,11 +40,15 @@ ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 
 clean:  ## remove the environment and caches; keep data, models and runs
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots src/*.egg-info
-	find src pipeline tests -name __pycache__ -prune -exec rm -rf {} +
+	find src pipeline tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lifline needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	pip install --quiet --require-hashes -r requirements.lock
 	pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
+	pip install --quiet --require-hashes -r requirements-bench.lock
 	@touch $@
