@@ -1,0 +1,82 @@
+"""`python -m benchmarks [--quick] [SECTION ...]`: measure, print, and write to benchmarks/results/."""
+
+import argparse
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.report import print_table, write_results
+from benchmarks.sections import Settings, epoch, growth, inference, memory, startup, step
+from benchmarks.task import Task
+from lifline.data.batches import as_input
+from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.errors import LiflineError, run_command
+from lifline.files import MNIST
+
+SECTIONS = {
+    "step": step.measure,
+    "epoch": epoch.measure,
+    "inference": inference.measure,
+    "memory": memory.measure,
+    "growth": growth.measure,
+    "startup": startup.measure,
+}
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("snntorch", "spikingjelly", "norse", "jax")
+NUM_IMAGES = 8192
+WIDTH_OF_FILES = 120
+
+
+def main() -> None:
+    """Run the sections that were asked for."""
+    arguments = _parse_arguments()
+    missing = [package for package in PACKAGES if find_spec(package) is None]
+    if missing:
+        raise LiflineError(f"{', '.join(missing)} cannot be imported; `make bench` installs what is raced")
+    data = load_mnist(MNIST, "train")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    tables = {}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            mnist=MNIST,
+            images=_save_first(data, NUM_IMAGES, Path(folder)),
+            few_images=_save_first(data, Task().batch_size, Path(folder)),
+            is_quick=arguments.quick,
+        )
+        for name in arguments.sections:
+            with console.status(f"measuring: {name}"):
+                tables[name] = SECTIONS[name](settings)
+            print_table(console, tables[name])
+    console.print(f"written to {write_results(arguments.results, tables, arguments.quick)}", soft_wrap=True)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; by default all")
+    parser.add_argument(
+        "--quick", action="store_true", help="see that all works, in a minute or two: few rounds, no epoch"
+    )
+    parser.add_argument("--results", type=Path, help="folder to write to; a quick run's default is results/quick")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"unknown section {', '.join(sorted(unknown))}; allowed are {', '.join(SECTIONS)}")
+    if not arguments.sections:
+        arguments.sections = [name for name in SECTIONS if not (arguments.quick and name == "epoch")]
+    if arguments.results is None:
+        arguments.results = RESULTS / "quick" if arguments.quick else RESULTS
+    return arguments
+
+
+def _save_first(data: LabelledImages, count: int, folder: Path) -> Path:
+    path = folder / f"{count}.npz"
+    np.savez(path, images=as_input(data.images[:count]).numpy(), labels=data.labels[:count].numpy())
+    return path
+
+
+if __name__ == "__main__":
+    run_command(main)

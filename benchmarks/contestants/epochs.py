@@ -1,0 +1,126 @@
+"""A whole epoch, the tutorial's loop as printed and lifline's.
+
+Each is a generator of three figures: 0 once all is ready, the optimizer steps of the epoch once it is over, and the
+test accuracy by spike count. https://snntorch.readthedocs.io/en/latest/tutorials/tutorial_5.html
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from benchmarks.contestants.lifline_network import new_network
+from benchmarks.contestants.snntorch_networks import TutorialNetwork
+from benchmarks.contestants.torch_training import load_weights
+from benchmarks.task import ADAM_BETAS, Task
+from lifline.data.batches import batches_in_order, split_off_validation
+from lifline.data.mnist import load_mnist
+from lifline.params import read_params
+from lifline.training import fit
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def tutorial(task: Task, mnist: Path) -> Iterator[float]:
+    """The tutorial's data loaders, training loop and printouts."""
+    network = TutorialNetwork(task)
+    load_weights(network, task)
+    with tempfile.TemporaryDirectory() as root:
+        raw = Path(root, "MNIST/raw")  # where torchvision looks for the files
+        raw.parent.mkdir()
+        raw.symlink_to(mnist.resolve())
+        loaders = _tutorial_loaders(root, task.batch_size)
+        yield 0
+        yield _tutorial_epoch(network, *loaders, task)
+    yield _test_accuracy(lambda images: network(images)[0], mnist)
+
+
+def lifline(task: Task, mnist: Path) -> Iterator[float]:
+    """`lifline.training.fit`, its validation included."""
+    params = read_params(PARAMS)
+    train_params = params.train.model_copy(
+        update={
+            "epochs": 1,
+            "batch_size": task.batch_size,
+            "learning_rate": task.learning_rate,
+            "loss": "membrane_ce",
+            "device": "cpu",
+        }
+    )
+    training, validation = split_off_validation(load_mnist(mnist, "train"), params.data.validation_size)
+    network = new_network(task)
+    yield 0
+    (report,) = fit(network, training, validation, train_params, "rate")
+    yield report.iteration
+    yield _test_accuracy(lambda images: network(images).spikes, mnist)
+
+
+def _tutorial_loaders(root: str, batch_size: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    transform = transforms.Compose(
+        [
+            transforms.Resize((28, 28)),
+            transforms.Grayscale(),
+            transforms.ToTensor(),
+            transforms.Normalize((0,), (1,)),
+        ]
+    )
+    mnist_train = datasets.MNIST(root, train=True, transform=transform)
+    mnist_test = datasets.MNIST(root, train=False, transform=transform)
+    train_loader = DataLoader(mnist_train, batch_size=batch_size, shuffle=True, drop_last=True)
+    test_loader = DataLoader(mnist_test, batch_size=batch_size, shuffle=True, drop_last=True)
+    return train_loader, test_loader
+
+
+def _tutorial_epoch(net: nn.Module, train_loader: DataLoader[Any], test_loader: DataLoader[Any], task: Task) -> int:
+    """The tutorial's training loop; returns the number of its iterations."""
+    batch_size, num_steps = task.batch_size, task.num_steps
+    loss = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(net.parameters(), lr=task.learning_rate, betas=ADAM_BETAS)
+    loss_hist = []
+    test_loss_hist = []
+    counter = 0
+    for data, targets in iter(train_loader):
+        net.train()
+        _, mem_rec = net(data.view(batch_size, -1))
+        loss_val = torch.zeros(1)
+        for step in range(num_steps):
+            loss_val += loss(mem_rec[step], targets)
+        optimizer.zero_grad()
+        loss_val.backward()
+        optimizer.step()
+        loss_hist.append(loss_val.item())
+
+        with torch.no_grad():
+            net.eval()
+            test_data, test_targets = next(iter(test_loader))
+            _, test_mem = net(test_data.view(batch_size, -1))
+            test_loss = torch.zeros(1)
+            for step in range(num_steps):
+                test_loss += loss(test_mem[step], test_targets)
+            test_loss_hist.append(test_loss.item())
+            if counter % 50 == 0:
+                _tutorial_printer(net, counter, (loss_hist, data, targets), (test_loss_hist, test_data, test_targets))
+            counter += 1
+    return counter
+
+
+def _tutorial_printer(net: nn.Module, counter: int, *sets: tuple[list[float], Tensor, Tensor]) -> None:
+    for name, (loss_hist, data, targets) in zip(("Train", "Test"), sets, strict=True):
+        output, _ = net(data.view(len(data), -1))
+        _, idx = output.sum(dim=0).max(1)
+        accuracy = (targets == idx).float().mean().item()
+        print(f"Iteration {counter}: {name} set loss {loss_hist[counter]:.2f}, accuracy {accuracy * 100:.2f}%")
+
+
+@torch.no_grad()
+def _test_accuracy(spikes_of: Callable[[Tensor], Tensor], mnist: Path) -> float:
+    data = load_mnist(mnist, "test")
+    correct = sum(
+        int((spikes_of(images).sum(0).argmax(1) == labels).sum()) for images, labels in batches_in_order(data, 500)
+    )
+    return correct / len(data.labels)

@@ -1,0 +1,42 @@
+"""lifline, by its public names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.contestants.classification import Classify, all_images, one_by_one
+from benchmarks.contestants.torch_training import load_weights
+from benchmarks.contestants.torch_training import train as train_network
+from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
+from lifline.snn import SpikingNetwork, decode
+from lifline.snn.loss import membrane_ce
+
+
+def train(task: Task, data: Path) -> Iterator[Tensor]:
+    """As `lifline.training.fit` does, on images that are ready."""
+    network = new_network(task)
+    return train_network(network, lambda images, labels: membrane_ce(network(images), labels), task, data, fused=True)
+
+
+def classify_all(task: Task, mnist: Path) -> Iterator[int]:
+    """The network on the test set."""
+    return all_images(_classifier(task), mnist)
+
+
+def classify_one(task: Task, mnist: Path) -> Iterator[int]:
+    """The network on single images."""
+    return one_by_one(_classifier(task), mnist)
+
+
+def new_network(task: Task) -> SpikingNetwork:
+    """The task's network."""
+    network = SpikingNetwork(NUM_INPUTS, task.hidden, NUM_CLASSES, beta=task.beta, num_steps=task.num_steps)
+    load_weights(network, task)
+    return network
+
+
+def _classifier(task: Task) -> Classify:
+    network = new_network(task)
+    return torch.no_grad()(lambda images: decode(network(images), "rate"))
