@@ -8,7 +8,7 @@ from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation import evaluate
 from lifline.model_file import new_network, save_network
-from lifline.training import fit
+from lifline.training import Adam, fit
 from tests.conftest import changed, first
 
 
@@ -51,6 +51,19 @@ def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert train(small, images)[1][-1].losses == reports[-1].losses
     assert train(changed(small, train={"seed": 1}), images)[1][-1].losses != reports[-1].losses
+
+
+def test_adam_is_pytorchs(small):
+    ours, theirs = new_network(small.network, 0), new_network(small.network, 0)
+    our_adam, their_adam = Adam(ours, 0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    for seed in range(3):
+        images = 2 * torch.rand(5, 784, generator=torch.Generator().manual_seed(seed))
+        for network, adam in ((ours, our_adam), (theirs, their_adam)):
+            network.zero_grad()
+            network(images).membrane.square().mean().backward()
+            adam.step()
+    for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our, their)
 
 
 def test_bf16_learns_as_fp32_does_with_weights_that_stay_fp32(small, images):

@@ -7,17 +7,23 @@ import torch
 from torch import Tensor
 
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
-from benchmarks.contestants.torch_training import load_weights
-from benchmarks.contestants.torch_training import train as train_network
+from benchmarks.contestants.torch_training import load_weights, torch_batches
 from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
 from lifline.snn import SpikingNetwork, decode
 from lifline.snn.loss import membrane_ce
+from lifline.training import Adam
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
     """As `lifline.training.fit` does, on images that are ready."""
     network = new_network(task)
-    return train_network(network, lambda images, labels: membrane_ce(network(images), labels), task, data, fused=True)
+    adam = Adam(network, task.learning_rate)
+    for images, labels in torch_batches(task, data):
+        loss = membrane_ce(network(images), labels)
+        network.zero_grad()
+        loss.backward()
+        adam.step()
+        yield loss.detach()
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:

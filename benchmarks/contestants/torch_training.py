@@ -1,9 +1,8 @@
-"""The training step of every contestant that PyTorch differentiates."""
+"""The training step of the libraries that PyTorch differentiates, as their users write it."""
 
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,10 @@ from torch.nn.functional import cross_entropy
 from benchmarks.task import ADAM_BETAS, Task
 
 
-def train(
-    network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], task: Task, data: Path, **adam: Any
-) -> Iterator[Tensor]:
+def train(network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], task: Task, data: Path) -> Iterator[Tensor]:
     """Train from the task's first weights; `loss_of` maps a batch of images and its labels to the loss."""
     load_weights(network, task)
-    optimizer = torch.optim.Adam(network.parameters(), lr=task.learning_rate, betas=ADAM_BETAS, **adam)
+    optimizer = torch.optim.Adam(network.parameters(), lr=task.learning_rate, betas=ADAM_BETAS)
     for images, labels in torch_batches(task, data):
         loss = loss_of(images, labels)
         optimizer.zero_grad()

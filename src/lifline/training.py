@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim.adam import adam
 
 from lifline.data.batches import shuffled_batches
 from lifline.data.mnist import LabelledImages
@@ -19,9 +19,32 @@ from lifline.snn.decoding import decode
 from lifline.snn.loss import SUMMED_OVER_STEPS, make_loss
 from lifline.snn.network import SpikingNetwork
 
-ADAM_BETAS = (0.9, 0.999)
 ITERATIONS_PER_CHECK = 100
 """Reading a loss waits for the device."""
+
+
+class Adam:
+    """Adam with betas 0.9 and 0.999, by PyTorch's function for it.
+
+    To construct its class `torch.optim.Adam` takes a second, in which PyTorch imports its compiler.
+    """
+
+    def __init__(self, network: SpikingNetwork, learning_rate: float) -> None:
+        self.parameters: list[Tensor] = list(network.parameters())
+        self.learning_rate = learning_rate
+        self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the parameters in place by their gradients."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        adam(
+            self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
+            fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=self.learning_rate,
+            weight_decay=0.0, eps=1e-8,
+        )  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -99,7 +122,7 @@ def fit(
         TrainingError: the training or validation loss is no longer finite.
     """
     loss = make_loss(params)
-    optimizer = Adam(network.parameters(), lr=params.learning_rate, betas=ADAM_BETAS, fused=True)
+    optimizer = Adam(network, params.learning_rate)
     generator = torch.Generator().manual_seed(params.seed)
     iteration = 0
     for epoch in range(1, params.epochs + 1):
@@ -110,7 +133,7 @@ def fit(
             with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
                 record = network(images)
             batch_loss = loss(record, labels)
-            optimizer.zero_grad()
+            network.zero_grad()
             batch_loss.backward()
             optimizer.step()
             num_correct = (decode(record, decoding) == labels).sum()
