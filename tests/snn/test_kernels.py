@@ -32,7 +32,7 @@ def cases(draw):
         "seed": draw(st.integers(0, 2**32 - 1)),
         "batch": draw(st.sampled_from([1, 2, 3, 17])),
         "neurons": draw(st.sampled_from([1, 2, 7, 16, 33, 511, 512, 513, 1000])),
-        "num_steps": draw(st.sampled_from([1, 2, 5, 9, 10, 11, 25])),
+        "num_steps": draw(st.sampled_from([1, 2, 5, 10, 11, 25, 30, 31, 61])),
         "is_constant": draw(st.booleans()),
         "beta": draw(st.sampled_from([0.0, 0.5, 0.95, 1.0, "scalar", "per neuron"])),
         "threshold": draw(st.sampled_from([0.5, 1.0, 3.0])),

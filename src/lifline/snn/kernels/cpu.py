@@ -24,10 +24,13 @@ from lifline.snn.kernels.threads import REORDERED, compiled, num_threads, on_all
 from lifline.snn.surrogate import FAST_SIGMOID_SLOPE
 
 BLOCK = 512
-"""Neurons that a thread works on at a time: their state over all steps stays in the second-level cache."""
+"""Neurons that a thread works on at a time: their state over `STEPS` steps stays in the cache."""
 
 TILE = 5
 """Rows of weights, and steps, that are multiplied at a time."""
+
+STEPS = 30
+"""Steps for which a thread keeps state; in whole tiles of `TILE` steps, and of two."""
 
 ATAN, FAST_SIGMOID, SPIKE_OPERATOR, STRAIGHT_THROUGH = range(4)
 SURROGATE_CODES: dict[SurrogateName, int] = {
@@ -86,12 +89,12 @@ def fused_forward(
     counts: Tensor,
 ) -> None:
     """Fill `projected` `[T, B, C]` and `counts` `[B, N]` from a current `[B, N]` and `beta` `[N]`."""
-    threads, rows, columns = num_threads(), _rows(len(projected)), _padded(len(weight), TILE)
+    threads, columns = num_threads(), -(-len(weight) // TILE) * TILE
     _fused_forward(
         threads, _array(current), _array(beta), np.float32(threshold), spike_delay, _array(weight), _array(bias),
         _array(projected), _array(counts),
-        _scratch(threads, rows, BLOCK), _scratch(threads, rows, BLOCK),
-        _scratch(threads, columns, BLOCK), _scratch(threads, rows, columns),
+        _scratch(threads, STEPS + 1, BLOCK), _scratch(threads, STEPS, BLOCK),
+        _scratch(threads, columns, BLOCK), _scratch(threads, STEPS, columns),
     )  # fmt: skip
 
 
@@ -107,16 +110,16 @@ def fused_backward(
     needs_beta_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of current, weight and beta."""
-    threads, rows, columns = num_threads(), _rows(len(projected_grad)), _padded(len(weight), TILE)
+    threads, columns = num_threads(), -(-len(weight) // TILE) * TILE
     current_grad, weight_grads = current.new_empty(current.shape), weight.new_zeros(threads, *weight.shape)
-    beta_grads = current.new_empty(current.shape if needs_beta_grad else (0, 0))
+    beta_grads = current.new_zeros(current.shape if needs_beta_grad else (0, 0))
     _fused_backward(
         threads, _array(current), _array(beta), np.float32(threshold), spike_delay, SURROGATE_CODES[surrogate],
         _array(weight), _array(projected_grad),
         _array(current.new_empty(len(current), 0) if counts_grad is None else counts_grad),
         _array(current_grad), _array(weight_grads), _array(beta_grads),
-        *(_scratch(threads, rows, BLOCK) for _ in range(5)),
-        *(_scratch(threads, columns, BLOCK) for _ in range(2)), _scratch(threads, rows, columns),
+        *(_scratch(threads, STEPS + 1, BLOCK) for _ in range(5)),
+        *(_scratch(threads, columns, BLOCK) for _ in range(2)), _scratch(threads, STEPS, columns),
     )  # fmt: skip
     return current_grad, weight_grads.sum(0), beta_grads.sum(0) if needs_beta_grad else None
 
@@ -138,15 +141,6 @@ def _scratch(*shape: int) -> Array:
     return torch.zeros(shape).numpy()
 
 
-def _padded(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
-def _rows(num_steps: int) -> int:
-    """Rows for all steps, in tiles of 2 or of `TILE`, and one for the state before the first."""
-    return _padded(num_steps, 2 * TILE) + 1
-
-
 # What follows is compiled by Numba. Blocks are arrays `[rows, BLOCK]`, of which the first n columns are in use.
 
 
@@ -158,10 +152,10 @@ def _share(thread, num_threads, total):
 
 @compiled(REORDERED)
 def _surrogate(n, num_rows, surrogate, membrane, first, threshold, factor, out):
-    """`factor` times the surrogate derivative of a spike, for rows of `membrane` from `first`."""
+    """`factor` times the surrogate derivative of a spike, for rows of both from `first`."""
     wide_vectors()
     for t in range(num_rows):
-        charged, factors, products = membrane[first + t], factor[t], out[t]
+        charged, factors, products = membrane[first + t], factor[first + t], out[t]
         if surrogate == ATAN:
             for i in range(n):
                 scaled = PI * (charged[i] - threshold)
@@ -237,7 +231,7 @@ def _lif_backward_kernel(
         for t in range(num_steps - 1, -1, -1):
             _scale(n, beta[start:], state_grad)
             if spikes_grad.size and t + delay < num_steps:
-                _surrogate(n, 1, surrogate, membrane[:, start:], t, threshold, ones, slopes)
+                _surrogate(n, 1, surrogate, membrane[t:, start:], 0, threshold, ones, slopes)
                 _add_product(n, slopes[0], spikes_grad[t + delay, start:], state_grad)
             if membrane_grad.size:
                 _add_product(n, ones[0], membrane_grad[t, start:], state_grad)
@@ -265,7 +259,7 @@ def _add_product(n, factor, values, total):
 
 @compiled()
 def _run(n, num_steps, current, b, start, beta, threshold, membrane):
-    """Charge from a constant current. Row t + 1 is U[t]; row 0, before the first step, is zero."""
+    """Charge from a constant current. Row t + 1 is U[t]; row 0 is where the steps begin."""
     wide_vectors()
     currents, betas = current[b, start:], beta[start:]
     for t in range(num_steps):
@@ -300,21 +294,25 @@ def _fused_forward_kernel(
         n = min(BLOCK, current.shape[1] - start)
         _copy_columns(weight, start, n, weight_block)
         for b in range(first, last):
-            _run(n, num_fired, current, b, start, beta, threshold, membrane)
-            _fire(n, num_fired, membrane, 1, threshold, spikes)
-            _count(n, num_fired, spikes, counts, b, start)
-            _project(n, num_fired, spikes, weight_block, product)
-            for t in range(num_fired):
-                for c in range(num_outputs):
-                    projected[t + delay, b, c] += product[t, c]
+            _clear(n, membrane, 0, 1)
+            for i in range(n):
+                counts[b, start + i] = ZERO
+            for begin in range(0, num_fired, STEPS):
+                steps = min(STEPS, num_fired - begin)
+                _run(n, steps, current, b, start, beta, threshold, membrane)
+                _fire(n, steps, membrane, 1, threshold, spikes)
+                _count(n, steps, spikes, counts, b, start)
+                _project(n, steps, spikes, weight_block, product)
+                for t in range(steps):
+                    for c in range(num_outputs):
+                        projected[begin + t + delay, b, c] += product[t, c]
+                _carry(n, steps, membrane)
 
 
 @compiled()
 def _count(n, num_steps, spikes, counts, b, start):
     wide_vectors()
     total = counts[b, start:]
-    for i in range(n):
-        total[i] = ZERO
     for t in range(num_steps):
         fired = spikes[t]
         for i in range(n):
@@ -340,52 +338,83 @@ def _fused_backward_kernel(
         for c in range(num_outputs):
             for i in range(n):
                 weight_total[c, i] = ZERO
-        _presence(n, num_fired, beta[start:], presence)
         for b in range(first, last):
-            for t in range(num_fired):
-                for c in range(num_outputs):
-                    gradient[t, c] = projected_grad[t + delay, b, c]
-            _run(n, num_fired, current, b, start, beta, threshold, membrane)
-            _fire(n, num_fired, membrane, 1, threshold, spikes)
-            _add_weight_gradients(n, num_fired, num_outputs, gradient, spikes, weight_total)
-            _surrogate(n, num_fired, surrogate, membrane, 1, threshold, presence, slopes)
-            _sum_over_time(n, num_fired, counts_grad, slopes, current_grad, b, start)
-            _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, current_grad, b, start)
-            if len(beta_grads):
-                _growth(n, num_fired, beta[start:], membrane, growth)
-                _surrogate(n, num_fired, surrogate, membrane, 1, threshold, growth, slopes)
-                _sum_over_time(n, num_fired, counts_grad, slopes, beta_grads, b, start)
-                _add_spike_gradients(n, num_fired, gradient, weight_block, slopes, beta_grads, b, start)
+            _clear(n, membrane, 0, 1)
+            _clear(n, presence, 0, 1)
+            _clear(n, growth, 0, 1)
+            for i in range(n):
+                current_grad[b, start + i] = ZERO
+            for begin in range(0, num_fired, STEPS):
+                steps = min(STEPS, num_fired - begin)
+                for t in range(STEPS):
+                    for c in range(num_outputs):
+                        gradient[t, c] = projected_grad[begin + t + delay, b, c] if t < steps else ZERO
+                _run(n, steps, current, b, start, beta, threshold, membrane)
+                _fire(n, steps, membrane, 1, threshold, spikes)
+                _add_weight_gradients(n, steps, num_outputs, gradient, spikes, weight_total)
+                if b == first or num_fired > STEPS:  # else it is there already
+                    _presence(n, steps, beta, start, presence)
+                _surrogate(n, steps, surrogate, membrane, 1, threshold, presence, slopes)
+                _clear(n, slopes, steps, STEPS)
+                _add_spike_gradients(n, steps, gradient, weight_block, slopes, current_grad, b, start)
+                _add_count_gradients(n, steps, counts_grad, slopes, current_grad, b, start)
+                if len(beta_grads):
+                    _growth(n, steps, beta, start, membrane, growth)
+                    _surrogate(n, steps, surrogate, membrane, 1, threshold, growth, slopes)
+                    _clear(n, slopes, steps, STEPS)
+                    _add_spike_gradients(n, steps, gradient, weight_block, slopes, beta_grads, b, start)
+                    _add_count_gradients(n, steps, counts_grad, slopes, beta_grads, b, start)
+                if begin + steps < num_fired:
+                    _carry(n, steps, membrane)
+                    _carry(n, steps, presence)
+                    _carry(n, steps, growth)
         for c in range(num_outputs):
             for i in range(n):
                 weight_grads[thread, c, start + i] = weight_total[c, i]
 
 
 @compiled()
-def _presence(n, num_steps, beta, presence):
-    """w[t] of this module's introduction."""
-    for t in range(num_steps):
+def _clear(n, rows, begin, end):
+    for t in range(begin, end):
         for i in range(n):
-            presence[t, i] = ONE if t == 0 else ONE + beta[i] * presence[t - 1, i]
+            rows[t, i] = ZERO
 
 
-@compiled(REORDERED)
-def _growth(n, num_steps, beta, membrane, growth):
-    """v[t] of this module's introduction."""
-    for t in range(num_steps):
-        for i in range(n):
-            growth[t, i] = ZERO if t == 0 else membrane[t, i] + beta[i] * growth[t - 1, i]
-
-
-@compiled(REORDERED)
-def _sum_over_time(n, num_steps, gradient, factor, total, b, start):
-    """total[b, i] = gradient[b, i] sum_t factor[t, i], or 0 where there is no gradient."""
-    wide_vectors()
-    sums = total[b, start:]
+@compiled()
+def _carry(n, num_steps, rows):
+    """What the last step left is where the next steps begin."""
     for i in range(n):
-        sums[i] = ZERO
+        rows[0, i] = rows[num_steps, i]
+
+
+@compiled(REORDERED)
+def _presence(n, num_steps, beta, start, presence):
+    """w[t] of this module's introduction, in row t + 1."""
+    wide_vectors()
+    betas = beta[start:]
+    for t in range(num_steps):
+        before, now = presence[t], presence[t + 1]
+        for i in range(n):
+            now[i] = ONE + betas[i] * before[i]
+
+
+@compiled(REORDERED)
+def _growth(n, num_steps, beta, start, membrane, growth):
+    """v[t] of this module's introduction, in row t + 1."""
+    wide_vectors()
+    betas = beta[start:]
+    for t in range(num_steps):
+        charged_before, before, now = membrane[t], growth[t], growth[t + 1]
+        for i in range(n):
+            now[i] = charged_before[i] + betas[i] * before[i]
+
+
+@compiled(REORDERED)
+def _add_count_gradients(n, num_steps, gradient, factor, total, b, start):
+    """total[b, i] += gradient[b, i] sum_t factor[t, i], where there is a gradient."""
+    wide_vectors()
     if gradient.size:
-        gradients = gradient[b, start:]
+        gradients, sums = gradient[b, start:], total[b, start:]
         for t in range(num_steps):
             factors = factor[t]
             for i in range(n):
