@@ -346,9 +346,7 @@ def _fused_backward_kernel(
                 current_grad[b, start + i] = ZERO
             for begin in range(0, num_fired, STEPS):
                 steps = min(STEPS, num_fired - begin)
-                for t in range(STEPS):
-                    for c in range(num_outputs):
-                        gradient[t, c] = projected_grad[begin + t + delay, b, c] if t < steps else ZERO
+                _copy_steps(projected_grad, begin + delay, b, steps, gradient)
                 _run(n, steps, current, b, start, beta, threshold, membrane)
                 _fire(n, steps, membrane, 1, threshold, spikes)
                 _add_weight_gradients(n, steps, num_outputs, gradient, spikes, weight_total)
@@ -378,6 +376,14 @@ def _clear(n, rows, begin, end):
     for t in range(begin, end):
         for i in range(n):
             rows[t, i] = ZERO
+
+
+@compiled()
+def _copy_steps(source, begin, b, num_steps, target):
+    """Copy the steps of an image from `begin`; fill up with zeros."""
+    for t in range(STEPS):
+        for c in range(source.shape[2]):
+            target[t, c] = source[begin + t, b, c] if t < num_steps else ZERO
 
 
 @compiled()
