@@ -56,7 +56,9 @@ def test_a_stage_depends_on_exactly_the_modules_it_imports(stage):
         path = ROOT / dependency
         if dependency.startswith("src/"):
             listed |= set(path.glob("**/*.py")) if path.is_dir() else {path}
-    imports = {path for path in reachable(ROOT / f"pipeline/{stage}.py") if says_something(path)}
+    listed, imports = (
+        set(filter(says_something, paths)) for paths in (listed, reachable(ROOT / f"pipeline/{stage}.py"))
+    )
     assert {path.relative_to(ROOT) for path in listed} == {path.relative_to(ROOT) for path in imports}
 
 

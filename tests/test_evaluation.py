@@ -19,7 +19,7 @@ def test_counts_as_a_look_at_each_image_alone(network, test_images):
 
     with torch.no_grad():
         record = network(data.images.flatten(1) / 255)
-    counts = record.hidden_spikes.sum(0).double()
+    counts = record.hidden_counts.double()
     correct = {
         how: sum(
             int(decode(Record(*(part[:, i : i + 1] for part in record)), how) == data.labels[i]) for i in range(1203)
@@ -31,7 +31,7 @@ def test_counts_as_a_look_at_each_image_alone(network, test_images):
     assert metrics["accuracy"] == correct["rate"] / 1203
     assert metrics["accuracy_by_decoding"] == {how: count / 1203 for how, count in correct.items()}
     assert metrics["spikes_per_image"]["hidden"] == pytest.approx(counts.sum(1).mean().item())
-    assert metrics["firing_rate"]["hidden"] == pytest.approx(record.hidden_spikes.mean().item(), rel=1e-5)
+    assert metrics["firing_rate"]["hidden"] == pytest.approx(counts.mean().item() / 6, rel=1e-5)
     assert metrics["firing_rate"]["output"] == pytest.approx(record.spikes.mean().item(), rel=1e-5)
     assert metrics["synaptic_operations_per_image"] == pytest.approx(10 * counts.sum(1).mean().item())
     assert metrics["silent_hidden_neurons"] == (counts.sum(0) == 0).sum().item() / 40

@@ -171,4 +171,7 @@ def test_a_training_step_does_not_wait_for_the_gpu(small, images):
     def watch(step):
         torch.cuda.set_sync_debug_mode("error" if step.iteration < 15 else "default")
 
-    list(fit(network, *(part.to(device) for part in images), small.train, "rate", watch))
+    try:
+        list(fit(network, *(part.to(device) for part in images), small.train, "rate", watch))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

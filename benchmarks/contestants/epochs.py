@@ -42,7 +42,7 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
 
 
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
-    """`lifline.training.fit`, its validation included."""
+    """`lifline.training.fit` on all training images, and its validation."""
     params = read_params(PARAMS)
     train_params = params.train.model_copy(
         update={
@@ -53,7 +53,8 @@ def lifline(task: Task, mnist: Path) -> Iterator[float]:
             "device": "cpu",
         }
     )
-    training, validation = split_off_validation(load_mnist(mnist, "train"), params.data.validation_size)
+    training = load_mnist(mnist, "train")
+    _, validation = split_off_validation(training, params.data.validation_size)
     network = new_network(task)
     yield 0
     (report,) = fit(network, training, validation, train_params, "rate")

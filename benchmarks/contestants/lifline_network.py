@@ -15,7 +15,7 @@ from lifline.training import Adam
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """As `lifline.training.fit` does, on images that are ready."""
+    """The step of `lifline.training.fit`, on images that are ready, without counting what is right."""
     network = new_network(task)
     adam = Adam(network, task.learning_rate)
     for images, labels in torch_batches(task, data):

@@ -68,7 +68,7 @@ class TrainParams(Section):
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""
 
     precision: Literal["fp32", "bf16"]
-    """Of the matrix products; the neurons compute in fp32 in any case."""
+    """Of the input layer's matrix products; all else is computed in fp32."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     """Passes over the training images."""

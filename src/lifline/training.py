@@ -30,7 +30,7 @@ class Adam:
     """
 
     def __init__(self, network: SpikingNetwork, learning_rate: float) -> None:
-        self.parameters: list[Tensor] = list(network.parameters())
+        self.parameters: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.learning_rate = learning_rate
         self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]

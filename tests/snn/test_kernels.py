@@ -38,13 +38,15 @@ def cases(draw):
         "threshold": draw(st.sampled_from([0.5, 1.0, 3.0])),
         "surrogate": draw(st.sampled_from(list(SURROGATES))),
         "spike_delay": draw(st.sampled_from([0, 1])),
+        "threads": draw(st.sampled_from([1, 2, 3])),
     }
 
 
 class Case:
     """A drawn case as tensors."""
 
-    def __init__(self, device, seed, batch, neurons, num_steps, is_constant, beta, **options):
+    def __init__(self, device, seed, batch, neurons, num_steps, is_constant, beta, threads, **options):
+        torch.set_num_threads(threads)
         random = torch.Generator().manual_seed(seed)
         self.random, self.device = random, device
         shape = (batch, neurons) if is_constant else (num_steps, batch, neurons)
@@ -63,6 +65,13 @@ class Case:
         tensors = [self.current] + ([self.beta] if isinstance(self.beta, torch.Tensor) else [])
         leaves = [tensor.clone().requires_grad_() for tensor in tensors]
         return leaves, leaves[0], leaves[1] if len(leaves) > 1 else self.beta
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @contextmanager
@@ -159,6 +168,26 @@ def test_extreme_currents_come_out_as_in_the_reference(device, surrogate, beta):
         assert torch.equal(ours.nan_to_num(nan=7.0), theirs.nan_to_num(nan=7.0))
 
 
+@devices
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_extreme_currents_of_a_fused_layer_come_out_as_in_the_reference(device, surrogate, beta):
+    """One image each, since what is not finite spreads over the projection."""
+    extremes = torch.tensor([math.inf, -math.inf, math.nan, 3.4e38, -3.4e38, 1e-45, 0.0, 1.0], device=device)
+    current = torch.full((len(extremes), 5), 0.4, device=device)
+    current[:, 2] = extremes
+    weight = torch.linspace(-1, 1, 15, device=device).reshape(3, 5)
+    outcomes = []
+    for which in ("fused", "reference"):
+        with kernels(which):
+            leaf = current.clone().requires_grad_()
+            projected, counts = lif_linear(leaf, weight, torch.zeros(3, device=device), beta, num_steps=7)
+            (gradient,) = torch.autograd.grad((projected * torch.arange(3.0, device=device)).sum(), [leaf])
+            outcomes.append((projected, counts, gradient))
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_any_number_of_threads_gives_the_same_and_repeats_bit_by_bit(threads):
     random = torch.Generator().manual_seed(0)
@@ -167,17 +196,16 @@ def test_any_number_of_threads_gives_the_same_and_repeats_bit_by_bit(threads):
 
     def run():
         leaf, own_weight = current.clone().requires_grad_(), weight.clone().requires_grad_()
-        projected, counts = lif_linear(leaf, own_weight, bias, 0.95, num_steps=25)
-        spikes, membrane = lif(projected, 0.95)
-        (spikes.sum() + membrane.square().sum()).backward()
-        return projected.detach(), counts, spikes.detach(), leaf.grad, own_weight.grad
+        beta = torch.full((1000,), 0.95, requires_grad=True)
+        projected, counts = lif_linear(leaf, own_weight, bias, beta, num_steps=25)
+        spikes, membrane = lif(leaf, beta, num_steps=9)  # more neurons than a thread takes at a time
+        (projected.square().sum() + spikes.sum() + membrane.square().sum()).backward()
+        return projected.detach(), counts, spikes.detach(), membrane.detach(), leaf.grad, own_weight.grad, beta.grad
 
-    alone, before = run(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = run()
     torch.set_num_threads(threads)
-    try:
-        once, again = run(), run()
-    finally:
-        torch.set_num_threads(before)
+    once, again = run(), run()
     assert all(torch.equal(first, second) for first, second in zip(once, again, strict=True))
     assert torch.equal(once[1], alone[1])
     assert_close_to_rounding(once, alone)
@@ -193,6 +221,47 @@ def test_tensors_of_any_layout_are_understood():
         (expected_gradient,) = torch.autograd.grad(expected.sum(), current)
     torch.testing.assert_close(projected, expected)
     torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"weight": torch.ones(2, 4)},
+        {"weight": torch.ones(2, 9)},
+        {"weight": torch.ones(8)},
+        {"bias": torch.ones(1)},
+        {"bias": torch.ones(0)},
+        {"weight": torch.ones(2, 8, dtype=torch.float64)},
+        {"current": torch.ones(1, 8, dtype=torch.float64)},
+    ],
+)
+def test_a_projection_that_does_not_fit_is_refused(arguments):
+    defaults = {"current": torch.ones(1, 8), "weight": torch.ones(2, 8), "bias": torch.ones(2)}
+    with pytest.raises(ValueError, match="allowed are"):
+        lif_linear(**{**defaults, **arguments}, beta=0.9, num_steps=3)
+
+
+def test_defaults_of_pytorch_do_not_matter():
+    current = torch.randn(40, 1000, generator=torch.Generator().manual_seed(0))
+    expected = lif(current, 0.95, num_steps=9)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = lif(current, 0.95, num_steps=9)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_under_autocast_the_layer_computes_in_float32_as_the_reference_does():
+    random = torch.Generator().manual_seed(0)
+    current, weight = torch.randn(9, 100, generator=random).bfloat16(), torch.randn(10, 100, generator=random)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, _ = lif_linear(current, weight, torch.zeros(10), 0.9, num_steps=9)
+        with kernels("reference"):
+            theirs, _ = lif_linear(current, weight, torch.zeros(10), 0.9, num_steps=9)
+    assert ours.dtype == theirs.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_half_precision_becomes_float32():
@@ -241,17 +310,21 @@ def test_gradients_of_gradients_are_refused():
 
 def test_a_training_keeps_no_record_of_the_hidden_layer_over_time():
     """What grows with the number of steps is the readout's record, [T, B, C], alone."""
-    current = torch.randn(4, 300, requires_grad=True)
+    current, weight = torch.randn(4, 300, requires_grad=True), nn.Parameter(torch.ones(10, 300))
     kept = []
 
     def keep(tensor):
         kept.append(tensor.numel())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        projected, _ = lif_linear(current, nn.Parameter(torch.ones(10, 300)), torch.zeros(10), 0.9, num_steps=50)
-        lif(projected, 0.9)
-    assert max(kept) == max(4 * 300, 10 * 300, 50 * 4 * 10)
+    def total_kept(num_steps):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            projected, _ = lif_linear(current, weight, torch.zeros(10), 0.9, num_steps=num_steps)
+            lif(projected, 0.9)
+        return sum(kept)
+
+    assert total_kept(50) - total_kept(20) == 30 * 4 * 10  # the readout's membrane
 
 
 PROGRAM = """
@@ -263,8 +336,8 @@ print(json.dumps([projected.sum().item(), sum(cpu._fused_forward.stats.cache_hit
 """
 
 
-def run_program(cache: Path, *prefix: str) -> list[float]:
-    environment = {**clean_environment(), "PYTHONPATH": str(ROOT / "src"), "NUMBA_CACHE_DIR": str(cache)}
+def run_program(cache: Path, *prefix: str, source: Path = ROOT / "src") -> list[float]:
+    environment = {**clean_environment(), "PYTHONPATH": str(source), "NUMBA_CACHE_DIR": str(cache)}
     done = subprocess.run(
         [*prefix, sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
     )
@@ -288,6 +361,34 @@ def test_no_place_for_the_cache_is_no_error(tmp_path):
         pytest.skip("a read-only disk cannot be mounted for a process here")
     _, hits = run_program(tmp_path, *command)
     assert hits == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_the_cache_is_no_error(tmp_path):
+    small = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=4k tmpfs "$0" && "$@"',
+    ]
+    if shutil.which("unshare") is None or subprocess.run([*small, str(tmp_path), "true"], check=False).returncode != 0:
+        pytest.skip("a disk of its own cannot be mounted for a process here")
+    run_program(tmp_path, *small, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_change_in_what_a_kernel_imports_compiles_it_anew(tmp_path):
+    """The cache would otherwise hold the surrogate's old slope."""
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    result, _ = run_program(tmp_path / "cache", source=source)
+    assert run_program(tmp_path / "cache", source=source) == [result, 1]
+    surrogate = source / "lifline/snn/surrogate.py"
+    surrogate.write_text(surrogate.read_text().replace("FAST_SIGMOID_SLOPE = 25.0", "FAST_SIGMOID_SLOPE = 10.0"))
+    assert run_program(tmp_path / "cache", source=source) == [result, 0]
 
 
 TRITON_PROGRAM = """

@@ -251,6 +251,8 @@ def test_the_current_is_left_as_it_was():
         ({"beta": math.nan}, "beta is nan"),
         ({"threshold": 0.0}, "threshold is 0.0"),
         ({"threshold": math.nan}, "threshold is nan"),
+        ({"threshold": math.inf}, "threshold is inf"),
+        ({"beta": torch.zeros(1, 3)}, "beta has the shape [1, 3]"),
         ({"surrogate": "tanh"}, "surrogate is 'tanh'"),
         ({"spike_delay": 2}, "spike_delay is 2"),
     ],

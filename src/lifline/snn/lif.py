@@ -1,5 +1,6 @@
 """The leaky integrate-and-fire neuron: what it is asked for, and which of its implementations answers."""
 
+import math
 import os
 from types import ModuleType
 
@@ -68,12 +69,14 @@ def lif_linear(
     surrogate: SurrogateName = "atan",
     spike_delay: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Run LIF neurons, and project their spikes: `linear(spikes, weight, bias)`, without keeping the spikes.
+    """Run LIF neurons, and project their spikes: `linear(spikes, weight, bias)`, in float32.
+
+    On the CPU a constant current takes a kernel that fuses both, so that spikes `[T, B, N]` are never stored.
 
     Args:
         current: as in `lif`, like all that follows `bias`.
-        weight: `[C, N]`.
-        bias: `[C]`.
+        weight: `[C, N]`, of the current's type.
+        bias: `[C]`, likewise.
         beta: membrane decay per step.
         threshold: membrane above which a neuron fires.
         num_steps: T for a constant current.
@@ -84,19 +87,21 @@ def lif_linear(
         The projection `[T, B, C]`, and how often each neuron fired, `[B, N]`; gradients reach both.
 
     Raises:
-        ValueError: as `lif`.
+        ValueError: as `lif`, or weight and bias do not fit.
     """
     steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
     current = _at_least_float32(current)
+    _check_projection(current, weight, bias)
     is_constant = current.dim() == 2  # noqa: PLR2004
     kernels = _kernels_for(current)
-    if hasattr(kernels, "fused_forward") and is_constant and len(weight) <= MAX_FUSED_OUTPUTS:
+    if kernels is not None and current.is_cpu and is_constant and len(weight) <= MAX_FUSED_OUTPUTS:
         outputs: tuple[Tensor, Tensor] = LifLinear.apply(
             kernels, current, weight, bias, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
         )
         return outputs
     spikes, _ = lif(current, beta, threshold, num_steps, surrogate, spike_delay)
-    return linear(spikes, weight, bias), spikes.sum(0)
+    with torch.autocast(current.device.type, enabled=False):  # as the kernel computes it
+        return linear(spikes, weight, bias), spikes.sum(0)
 
 
 def _kernels_for(current: Tensor) -> ModuleType | None:
@@ -136,8 +141,10 @@ def _check(
     """Check `lif`'s arguments; returns the number of steps."""
     if not isinstance(beta, Tensor) and not 0 <= beta <= 1:
         raise ValueError(f"beta is {beta}; allowed is 0 to 1")
-    if not threshold > 0:
-        raise ValueError(f"threshold is {threshold}; allowed is above 0")
+    if isinstance(beta, Tensor) and beta.shape not in ((), current.shape[-1:]):
+        raise ValueError(f"beta has the shape {list(beta.shape)}; allowed are [] and {list(current.shape[-1:])}")
+    if not 0 < threshold < math.inf:
+        raise ValueError(f"threshold is {threshold}; allowed is a finite number above 0")
     if surrogate not in SURROGATES:
         raise ValueError(f"surrogate is {surrogate!r}; allowed are {', '.join(SURROGATES)}")
     if spike_delay not in (0, 1):
@@ -150,3 +157,12 @@ def _check(
         f"current of shape {list(current.shape)} with num_steps={num_steps}; allowed are [B, N] with num_steps "
         "from 1, or [T, B, N] without num_steps"
     )
+
+
+def _check_projection(current: Tensor, weight: Tensor, bias: Tensor) -> None:
+    fits = weight.dim() == 2 and weight.shape[1] == current.shape[-1] and bias.shape == weight.shape[:1]  # noqa: PLR2004
+    if not (fits and current.dtype == weight.dtype == bias.dtype):
+        raise ValueError(
+            f"weight is {list(weight.shape)} of {weight.dtype} and bias {list(bias.shape)} of {bias.dtype}; allowed "
+            f"are [C, {current.shape[-1]}] and [C] of {current.dtype}"
+        )

@@ -9,7 +9,8 @@ that reaches U[t] by way of S[t], the gradient of U[t] is the sum of beta^(s-t) 
     dI    = sum_t a[t] w[t]   with   w[t] = 1 + beta w[t-1]        (how often the current is in the membrane)
     dbeta = sum_t a[t] v[t]   with   v[t] = U[t-1] + beta v[t-1]   (how the membrane changes with beta)
 
-Both sums run forward in time, beside the membrane.
+Both sums run forward in time, beside the membrane. For beta in [0, 1] neither grows faster than T or than the
+membrane itself.
 """
 
 import math
@@ -138,7 +139,7 @@ def _by_step(tensor: Tensor | None) -> Array:
 
 def _scratch(*shape: int) -> Array:
     """Zeros at the start of a cache line, as PyTorch allocates: vectors that straddle two lines are half as fast."""
-    return torch.zeros(shape).numpy()
+    return torch.zeros(shape, dtype=torch.float32, device="cpu").numpy()
 
 
 # What follows is compiled by Numba. Blocks are arrays `[rows, BLOCK]`, of which the first n columns are in use.

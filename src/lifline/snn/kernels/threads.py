@@ -6,6 +6,7 @@ region, in the very library that PyTorch has loaded. Where PyTorch brings no lib
 """
 
 import ctypes
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
 REORDERED = {"reassoc", "contract", "nsz"}
@@ -29,12 +31,27 @@ def compiled(fastmath: set[str] | None = None) -> Callable[[Callable[..., Any]],
     """Compile a function when it is first called, and keep the result on disk where there is a place for it."""
 
     def compile_lazily(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath or False)(function)
+        dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath or False)(function)
         with suppress(RuntimeError):  # raised where no folder for the cache can be written to
-            dispatcher.enable_caching()
+            dispatcher._cache = _Cache(function)
         return dispatcher
 
     return compile_lazily
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, with a stamp of all files that compiled code is made from, not of the function's alone."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        package = Path(__file__).parents[1]
+        sources = b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
+        self._cache_file._source_stamp = hashlib.sha256(sources).hexdigest()
+
+    def save_overload(self, *overload: Any) -> None:
+        """Keep what was compiled, unless there is no room for it."""
+        with suppress(OSError):
+            super().save_overload(*overload)
 
 
 def _wide_vectors(_: Any) -> tuple[Any, Any]:
