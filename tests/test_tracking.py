@@ -383,3 +383,21 @@ def signalling(number, function):
         return result
 
     return signalled
+
+
+def test_a_change_that_git_believes_is_none_is_one(store, params, workspace):
+    """As `dvc exp run -S` leaves it: the index has the changed file's time and size, and the old content."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "core.trustctime=false"]
+    for command in (["init", "--quiet"], ["config", "core.trustctime", "false"], ["add", "params.yaml", "dvc.yaml"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
+    path = workspace / "params.yaml"
+    os.utime(path, (1e9, 1e9))
+    subprocess.run([*git, "status"], check=True, capture_output=True)  # takes note of the time
+    path.write_text(path.read_text().replace("0.95", "0.77"))
+    os.utime(path, (1e9, 1e9))
+    seen = subprocess.run([*git, "status", "--porcelain", "-uno"], check=True, capture_output=True, text=True).stdout
+    assert seen == ""
+    with tracking.run_of_model(HASH, params):
+        pass
+    assert all_runs(store)[0].data.tags["git_dirty"] == "true"

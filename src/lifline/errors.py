@@ -34,6 +34,10 @@ class TrainingError(LiflineError):
     """Training cannot start or cannot go on."""
 
 
+class SettingError(LiflineError, ValueError):
+    """An environment variable of lifline's has a value that is not allowed."""
+
+
 class TrackingError(LiflineError):
     """MLflow cannot be reached or refuses what it is given."""
 

@@ -261,6 +261,7 @@ def _origin() -> dict[str, str]:
     names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
     return {
         "data_sha256": DATA_SHA256,
+        "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(),
         "version.python": platform.python_version(),
@@ -272,15 +273,24 @@ def _git_tags() -> dict[str, str]:
     """The commit, and whether code or params differ from it; what the pipeline itself writes does not count."""
     outputs = [":(exclude)dvc.lock", ":(exclude)reports"]
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outputs)
+    with TemporaryDirectory() as folder:  # an index of its own: DVC's experiments leave changed params marked as clean
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        _git("read-tree", "HEAD", **index)
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outputs, **index)
     if commit is None or changes is None:
         return {}
     return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, **environment: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S607
+        done = subprocess.run(
+            ["git", *arguments],  # noqa: S607
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

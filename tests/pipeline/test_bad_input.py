@@ -49,6 +49,11 @@ def test_wrong_params(workspace, stage, old, new, parts):
     assert not (workspace / "mlflow.db").exists()
 
 
+def test_wrong_kernels(workspace, stage, monkeypatch):
+    monkeypatch.setenv("LIFLINE_KERNELS", "fast")
+    assert_one_line_error(stage("train"), "LIFLINE_KERNELS is 'fast'; allowed are fused and reference")
+
+
 def test_missing_params(workspace, stage):
     (workspace / "params.yaml").unlink()
     assert_one_line_error(stage("train"), "params.yaml is missing")

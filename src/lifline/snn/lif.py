@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from lifline.errors import SettingError
 from lifline.params import SurrogateName
 from lifline.snn import reference
 from lifline.snn.kernels.autograd import Lif, LifLinear
@@ -108,7 +109,7 @@ def _kernels_for(current: Tensor) -> ModuleType | None:
     """The module with the kernels for a current's device, imported when it is first needed; None: the reference."""
     asked = os.environ.get(KERNELS_VARIABLE, "fused")
     if asked not in ("fused", "reference"):
-        raise ValueError(f"{KERNELS_VARIABLE} is {asked!r}; allowed are fused and reference")
+        raise SettingError(f"{KERNELS_VARIABLE} is {asked!r}; allowed are fused and reference")
     if asked == "reference" or current.dtype != torch.float32 or torch.compiler.is_compiling():
         return None
     if current.device.type == "cpu":
