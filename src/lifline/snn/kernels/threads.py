@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        package = Path(__file__).parents[1]
-        sources = b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
-        self._cache_file._source_stamp = hashlib.sha256(sources).hexdigest()
+        self._cache_file._source_stamp = _stamp()
 
     def save_overload(self, *overload: Any) -> None:
         """Keep what was compiled, unless there is no room for it."""
@@ -54,8 +53,13 @@ class _Cache(FunctionCache):
             super().save_overload(*overload)
 
 
-def _wide_vectors(_: Any) -> tuple[Any, Any]:
+@cache
+def _stamp() -> str:
+    package = Path(__file__).parents[1]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))).hexdigest()
 
+
+def _wide_vectors(_: Any) -> tuple[Any, Any]:
     def generate(context: Any, builder: Any, _signature: Any, _values: Any) -> Any:
         attributes = builder.function.attributes
         set.add(attributes, '"prefer-vector-width"="512"')  # its own add() knows no attribute that has a value
