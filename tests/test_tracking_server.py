@@ -24,7 +24,7 @@ from tests.conftest import assert_one_line_error, stage_process
 from tests.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
 
 
-def test_a_server_that_does_not_answer_is_given_up(stage, monkeypatch):
+def test_a_server_that_does_not_answer_is_given_up(workspace, stage, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{deaf.getsockname()[1]}")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # a user's own patience counts
@@ -33,7 +33,7 @@ def test_a_server_that_does_not_answer_is_given_up(stage, monkeypatch):
     assert time.monotonic() - started < 10
 
 
-def test_mlflows_own_settings_reach_the_server(stage, monkeypatch, tmp_path):
+def test_mlflows_own_settings_reach_the_server(workspace, stage, monkeypatch, tmp_path):
     """Of TLS and authentication: a server that accepts both answers, if only with a refusal."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl, which makes a certificate, is not on the PATH")
@@ -83,7 +83,7 @@ def test_a_server_that_dies_soon_ends_the_training(workspace, monkeypatch):
     assert time.monotonic() - died < 16  # once, not for each of the calls that close the run
 
 
-def test_a_setting_of_mlflows_that_cannot_be_is_named(stage, monkeypatch):
+def test_a_setting_of_mlflows_that_cannot_be_is_named(workspace, stage, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon")
     assert_one_line_error(stage("train"), "MLflow at http://127.0.0.1:1 does not work", "TIMEOUT", "soon")
