@@ -4,7 +4,7 @@ from lifline import tracking
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device
 from lifline.errors import run_command
-from lifline.evaluation import evaluate
+from lifline.evaluation import evaluate_by_num_steps
 from lifline.files import EVALUATION, MNIST, MODEL, PREDICTIONS, sha256_of, write_csv, write_json
 from lifline.model_file import load_network_for
 from lifline.params import read_params
@@ -18,9 +18,10 @@ def main() -> None:
     test = load_mnist(MNIST, "test").to(device)
     with tracking.run_of_model(sha256_of(MODEL), params):
         tracking.log_dataset("mnist-test", "test")
-        evaluation = evaluate(network, test, params.network.decoding)
+        evaluations = evaluate_by_num_steps(network, test, params.network.decoding)
+        evaluation = evaluations[-1]
         metrics = evaluation.as_metrics()
-        write_json(EVALUATION, metrics)
+        write_json(EVALUATION, metrics | {"by_num_steps": [stopped.as_point() for stopped in evaluations]})
         predicted = evaluation.predictions[params.network.decoding]
         write_csv(
             PREDICTIONS,

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from lifline import tracking
-from lifline.data.batches import split_off_validation
+from lifline.checkpoint import Checkpoint
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device, describe_device
 from lifline.errors import run_command
 from lifline.files import LOSS, MNIST, MODEL, TRAIN_METRICS, sha256_of, write_csv, write_json
-from lifline.model_file import new_network, save_network
+from lifline.model_file import save_network
 from lifline.params import read_params
-from lifline.training import EpochReport, fit
-from lifline.training_display import training_display
+from lifline.tracked_training import train_tracked
+from lifline.training import EpochReport
 
 ITERATIONS_PER_POINT = 10
 LOSS_COLUMNS = ["iteration", "epoch", "train_loss", "validation_loss", "validation_accuracy"]
@@ -21,24 +21,17 @@ def main() -> None:
     """Train the network that the params describe, and track it."""
     params = read_params()
     device = choose_device(params.train.device)
-    training, validation = (
-        part.to(device) for part in split_off_validation(load_mnist(MNIST, "train"), params.data.validation_size)
-    )
+    images = load_mnist(MNIST, "train")
+    checkpoint = Checkpoint(params)
     with tracking.training_run(params, describe_device(device)):
-        tracking.log_dataset("mnist-train", "training")
-        network = new_network(params.network, params.train.seed).to(device)
-        num_iterations = params.train.epochs * -(-len(training.labels) // params.train.batch_size)
-        reports: list[EpochReport] = []
-        with training_display(num_iterations) as display:
-            for report in fit(network, training, validation, params.train, params.network.decoding, display.show_step):
-                display.show_epoch(report)
-                tracking.log_epoch(report)
-                reports.append(report)
-        save_network(network, params.network, MODEL)
-        write_json(TRAIN_METRICS, {"epochs": report.epoch, "iterations": report.iteration} | report.as_metrics())
-        write_csv(LOSS, LOSS_COLUMNS, loss_points(reports))
+        state = train_tracked(params, images, device, checkpoint)
+        save_network(state.network, params.network, MODEL)
+        last = state.reports[-1]
+        write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
+        write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
         tracking.log_files(TRAIN_METRICS, LOSS)
         tracking.tag_model(sha256_of(MODEL))
+    checkpoint.remove()
 
 
 def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:

@@ -4,7 +4,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from lifline.errors import DataError
 from lifline.files import MODEL
 from lifline.model_file import new_network, save_network
 from lifline.params import Params, read_params
+from lifline.params_file import change_params, preset_values
 from lifline.signals import STOPPING
 
 ROOT = Path(__file__).parents[1]
@@ -77,32 +81,37 @@ def first(data: LabelledImages, count: int) -> LabelledImages:
     return LabelledImages(data.images[:count], data.labels[:count])
 
 
-@pytest.fixture
-def params() -> Params:
-    return read_params(ROOT / "params.yaml")
+@pytest.fixture(scope="session")
+def params(tmp_path_factory) -> Params:
+    """The tutorial's recipe."""
+    folder = tmp_path_factory.mktemp("params")
+    write_tutorial_params(folder)
+    return read_params(folder / "params.yaml")
 
 
 def changed(params: Params, **sections: dict) -> Params:
-    """The params with some values replaced: `changed(params, network={"hidden": 10})`."""
+    """The params with some values replaced: `changed(params, network={"hidden": [10]})`."""
     values = params.model_dump()
     for section, new in sections.items():
         values[section] |= new
     return Params.model_validate(values)
 
 
+SMALL = {"network.hidden": [20], "network.num_steps": 4, "data.validation_size": 59_000}
+
+
+def write_tutorial_params(folder: Path, values: Mapping[str, Any] | None = None) -> None:
+    """Write a params.yaml with the tutorial's recipe, some values replaced."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copytree(ROOT / "presets", folder / "presets", dirs_exist_ok=True)
+    with chdir(folder):
+        change_params(preset_values("tutorial") | dict(values or {}))
+
+
 @pytest.fixture
 def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
     """A working directory for stages: params for a small and quick network, and MNIST."""
-    small = {
-        "hidden: 1000": "hidden: 20",
-        "num_steps: 25": "num_steps: 4",
-        "validation_size: 5000": "validation_size: 59000",
-    }
-    text = (ROOT / "params.yaml").read_text()
-    for old, new in small.items():
-        assert old in text
-        text = text.replace(old, new)
-    (tmp_path / "params.yaml").write_text(text)
+    write_tutorial_params(tmp_path, SMALL)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mnist").symlink_to(mnist_folder)

@@ -9,14 +9,13 @@ import torch
 from lifline.errors import ModelError
 from lifline.export import compare_with_network, require_equality, to_onnx
 from lifline.model_file import new_network
-from lifline.params import read_params
 from lifline.snn import decode
 from lifline.snn.decoding import DECODINGS
 from tests.conftest import ROOT, changed, first
 
 
 def small(params, **network):
-    return changed(params, network={"hidden": 40, "num_steps": 6, "threshold": 0.3, **network}).network
+    return changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3, **network}).network
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +24,14 @@ def session_of():
 
 
 @pytest.fixture(scope="module")
-def exported():
-    return to_onnx(new_network(small(read_params(ROOT / "params.yaml")), seed=4), "rate", {})
+def exported(params):
+    return to_onnx(new_network(small(params), seed=4), "rate", {})
 
 
 def with_output_bias(model, bias):
     changed_model = onnx.ModelProto()
     changed_model.CopyFrom(model)
-    tensor = next(tensor for tensor in changed_model.graph.initializer if tensor.name.endswith("fc2.bias"))
+    tensor = next(tensor for tensor in changed_model.graph.initializer if tensor.name.endswith("layers.1.bias"))
     tensor.CopyFrom(onnx.numpy_helper.from_array(bias.detach().numpy(), tensor.name))
     return changed_model
 
@@ -73,7 +72,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 
-    different = compare_with_network(with_output_bias(exported, network.fc2.bias.flip(0)), network, "rate", data)
+    different = compare_with_network(with_output_bias(exported, network.layers[1].bias.flip(0)), network, "rate", data)
     assert different.class_mismatches > 0
     assert different.spike_mismatches > 0
     assert different.largest_membrane_difference > 1e-3
@@ -86,8 +85,8 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
 def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
     network, broken = new_network(small(params), seed=4), new_network(small(params), seed=4)
     with torch.no_grad():
-        broken.fc2.bias[3] = value
-    broken_model = with_output_bias(exported, broken.fc2.bias)
+        broken.layers[1].bias[3] = value
+    broken_model = with_output_bias(exported, broken.layers[1].bias)
     data = first(test_images, 600)
     for model, compared in ((exported, broken), (broken_model, network)):
         assert compare_with_network(model, compared, "rate", data).largest_membrane_difference == np.inf

@@ -9,7 +9,7 @@ from tests.conftest import changed
 
 @pytest.fixture
 def small(params):
-    return changed(params, network={"hidden": 6, "num_steps": 3, "decoding": "latency"}).network
+    return changed(params, network={"hidden": [6], "num_steps": 3, "decoding": "latency"}).network
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_truncated_file_is_refused(saved, length):
 
 
 def test_weights_of_another_shape_are_refused(small, saved):
-    network = new_network(small.model_copy(update={"hidden": 7}), seed=0)
+    network = new_network(small.model_copy(update={"hidden": [7]}), seed=0)
     save_network(network, small, saved)
     with pytest.raises(ModelError, match="is damaged"):
         load_network(saved)

@@ -1,12 +1,17 @@
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lifline.errors import ParamsError
 from lifline.params import all_fields, describe_field, read_params
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tutorial_params
 
-TEXT = (ROOT / "params.yaml").read_text()
+with TemporaryDirectory() as folder:
+    write_tutorial_params(Path(folder))
+    TEXT = Path(folder, "params.yaml").read_text()
 
 
 def reading(tmp_path, text) -> str:
@@ -19,11 +24,12 @@ def reading(tmp_path, text) -> str:
     return str(raised.value).replace(str(path), "params.yaml")
 
 
-def test_the_projects_params_are_the_tutorials_recipe():
-    params = read_params(ROOT / "params.yaml")
-    assert (params.network.beta, params.network.num_steps, params.network.hidden) == (0.95, 25, 1000)
+def test_the_tutorial_preset_is_the_tutorials_recipe(params):
+    assert (params.network.beta, params.network.num_steps, params.network.hidden) == (0.95, 25, [1000])
     assert (params.train.learning_rate, params.train.batch_size, params.train.epochs) == (5e-4, 128, 1)
     assert (params.train.loss, params.network.decoding, params.network.surrogate) == ("membrane_ce", "rate", "atan")
+    assert (params.train.schedule, params.train.warmup_epochs) == ("constant", 0)
+    assert set(params.augmentation.model_dump().values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -41,19 +47,32 @@ def test_the_projects_params_are_the_tutorials_recipe():
         ("num_steps: 25", "num_steps: 2.5", "network.num_steps is 2.5; allowed is a whole number from 1 to 1000"),
         ("num_steps: 25", "num_steps: 0", "network.num_steps is 0; allowed is a whole number from 1 to 1000"),
         ("threshold: 1.0", "threshold: 0", "network.threshold is 0; allowed is a number above 0 to 1000"),
-        ("learning_rate: 5.0e-4", "learning_rate: 0.0", "train.learning_rate is 0.0; allowed is a number above 0 to 1"),
+        ("learning_rate: 0.0005", "learning_rate: 0.0", "train.learning_rate is 0.0; allowed is a number above 0 to 1"),
         ("surrogate: atan", "surrogate: tanh", "network.surrogate is 'tanh'; allowed is atan, spike_operator,"),
         ("validation_size: 5000", "validation_size: 60000", "data.validation_size is 60000; allowed is a whole number"),
-        ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are hidden, beta, threshold,"),
-        ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, export"),
+        ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are hidden, beta, learn_beta, threshold,"),
+        ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export"),
         ("  max_class_mismatches: 0", "", "export is None; allowed is a section of keys and values"),
         ("beta: 0.95", "beta: 0.95\n  beta: 0.9", 'is not valid YAML: line 10: found duplicate key "beta"'),
         ("beta: 0.95", "beta: [", "is not valid YAML: line"),
         ("beta: 0.95", "beta: 2024-99-99", "is not valid YAML: month must be in 1..12"),
         ("beta: 0.95", "beta: 0x_", "is not valid YAML: invalid literal for int() with base 16"),
         ("beta: 0.95", f"beta: {'[' * 5000}", "is not valid YAML: maximum recursion depth exceeded"),
-        (TEXT, "", "must hold the sections data, network, train, export"),
-        (TEXT, "- beta", "must hold the sections data, network, train, export"),
+        (
+            "hidden: [1000]",
+            "hidden: 1000",
+            "network.hidden is 1000; allowed is a list like [1000] or [800, 800], each a",
+        ),
+        ("hidden: [1000]", "hidden: []", "network.hidden is []; allowed is a list like [1000] or [800, 800], each a"),
+        (
+            "hidden: [1000]",
+            "hidden: [9, 0]",
+            "network.hidden.1 is 0; allowed is a list like [1000] or [800, 800], each a",
+        ),
+        ("learn_beta: false", "learn_beta: 1", "network.learn_beta is 1; allowed is true, false"),
+        ("scale: 0.0", "scale: 1", "augmentation.scale is 1; allowed is a number from 0 to below 1"),
+        (TEXT, "", "must hold the sections data, network, train, augmentation, export"),
+        (TEXT, "- beta", "must hold the sections data, network, train, augmentation, export"),
     ],
 )
 def test_what_is_not_allowed_is_named_with_what_is(tmp_path, old, new, message):
@@ -80,7 +99,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 @pytest.mark.parametrize("written", ["5e-4", "0.0005", "5.0E-04"])
 def test_a_number_may_be_written_in_any_usual_way(tmp_path, written):
     path = tmp_path / "params.yaml"
-    path.write_text(TEXT.replace("5.0e-4", written))
+    path.write_text(TEXT.replace("0.0005", written))
     assert read_params(path).train.learning_rate == 5e-4
 
 
@@ -104,7 +123,21 @@ def test_flat_names_are_all_params(params):
     assert list(params.flat()) == [name for name, _ in all_fields()]
 
 
-def test_the_readme_describes_every_param_with_its_default(params):
+def test_values_are_replaced_by_name(params):
+    assert params.with_values({"train.seed": 5, "network.beta": 0.5}).flat() == params.flat() | {
+        "train.seed": 5,
+        "network.beta": 0.5,
+    }
+    with pytest.raises(ParamsError, match=r"^network\.beta is 2; allowed is a number from 0 to 1$"):
+        params.with_values({"network.beta": 2})
+    with pytest.raises(ParamsError, match=r"^network\.betta is unknown"):
+        params.with_values({"network.betta": 0.5})
+    with pytest.raises(ParamsError, match=r"^netwrk is unknown"):
+        params.with_values({"netwrk.beta": 0.5})
+
+
+def test_the_readme_describes_every_param_with_its_default():
+    params = read_params(ROOT / "params.yaml")
     readme = (ROOT / "README.md").read_text()
     for name, field in all_fields():
         row = f"| `{name}` | {params.flat()[name]} | {describe_field(field)} | {field.description} |"

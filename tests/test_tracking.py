@@ -61,12 +61,12 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
         tracking.log_epoch(epoch_report(epoch=2, iteration=6, losses=[0.9, 0.8, 0.7]))
         tracking.tag_model(HASH)
     with tracking.run_of_model(HASH, params):
-        tracking.log_metrics({"test": {"accuracy": 0.9, "firing_rate": {"hidden": 0.1}}})
+        tracking.log_metrics({"test": {"accuracy": 0.9, "firing_rate": {"hidden_1": 0.1}}})
     (run,) = all_runs(store)
     assert run.info.status == "FINISHED"
     assert run.data.params == {name: str(value) for name, value in params.flat().items()}
     assert run.data.metrics["test/accuracy"] == 0.9
-    assert run.data.metrics["test/firing_rate/hidden"] == 0.1
+    assert run.data.metrics["test/firing_rate/hidden_1"] == 0.1
     assert run.data.metrics["validation/loss_per_step"] == 1.5 / 4
     assert run.data.metrics["speed/images_per_second"] == 1000
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")

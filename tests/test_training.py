@@ -8,13 +8,13 @@ from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation import evaluate
 from lifline.model_file import new_network, save_network
-from lifline.training import Adam, fit
+from lifline.training import Adam, TrainingState, fit, learning_rate_at
 from tests.conftest import changed, first
 
 
 @pytest.fixture
 def small(params):
-    return changed(params, network={"hidden": 50, "num_steps": 8}, train={"epochs": 2, "batch_size": 64})
+    return changed(params, network={"hidden": [50], "num_steps": 8}, train={"epochs": 2, "batch_size": 64})
 
 
 @pytest.fixture
@@ -22,10 +22,14 @@ def images(training_images):
     return split_off_validation(first(training_images, 1500), 500)
 
 
+def fresh(params):
+    return TrainingState(new_network(params.network, params.train.seed), params.train.seed)
+
+
 def train(params, images, **options):
-    network = new_network(params.network, params.train.seed)
-    reports = list(fit(network, *images, params.train, params.network.decoding, **options))
-    return network, reports
+    state = fresh(params)
+    reports = list(fit(state, *images, params, **options))
+    return state.network, reports
 
 
 def test_learns(small, images):
@@ -55,15 +59,100 @@ def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
 
 def test_adam_is_pytorchs(small):
     ours, theirs = new_network(small.network, 0), new_network(small.network, 0)
-    our_adam, their_adam = Adam(ours, 0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    our_adam, their_adam = Adam(ours), torch.optim.Adam(theirs.parameters(), lr=0.01)
     for seed in range(3):
         images = 2 * torch.rand(5, 784, generator=torch.Generator().manual_seed(seed))
-        for network, adam in ((ours, our_adam), (theirs, their_adam)):
+        for network, step in ((ours, lambda: our_adam.step(0.01)), (theirs, their_adam.step)):
             network.zero_grad()
             network(images).membrane.square().mean().backward()
-            adam.step()
+            step()
     for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(our, their)
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_the_learning_rate_rises_and_falls(params, epochs):
+    train = changed(
+        params,
+        train={"learning_rate": 0.01, "epochs": epochs, "warmup_epochs": 0.5, "schedule": "cosine"},
+    ).train
+    assert learning_rate_at(0.25, train) == pytest.approx(0.005)
+    assert learning_rate_at(0.5, train) == pytest.approx(0.01)
+    assert learning_rate_at((epochs + 0.5) / 2, train) == pytest.approx(0.005)
+    assert learning_rate_at(epochs, train) == pytest.approx(0)
+    assert learning_rate_at(epochs, train.model_copy(update={"schedule": "constant"})) == 0.01
+    assert learning_rate_at(epochs, train.model_copy(update={"warmup_epochs": float(epochs)})) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_optimizer_follows_the_schedule(small, images, schedule):
+    """Adam's first step moves every weight that has a gradient by the learning rate."""
+    small = changed(small, train={"schedule": schedule, "warmup_epochs": 1.0, "learning_rate": 0.016})
+    state = fresh(small)
+    before = state.network.layers[1].bias.clone()
+    moved = []
+    fit_in_part = fit(
+        state, *images, small, lambda step: moved.append((state.network.layers[1].bias - before).abs().max().item())
+    )
+    next(fit_in_part)
+    assert moved[0] == pytest.approx(0.001, rel=1e-3)  # the first of 16 iterations
+
+
+@pytest.mark.parametrize("learn_beta", [False, True])
+def test_beta_is_learnt_where_that_is_asked_for(small, images, learn_beta):
+    small = changed(small, network={"learn_beta": learn_beta}, train={"learning_rate": 0.02})
+    network, _ = train(small, images)
+    betas = [beta if isinstance(beta, float) else beta.item() for beta in network.betas]
+    assert all(0 <= beta <= 1 for beta in betas)
+    assert (betas[0] != betas[1]) == learn_beta
+    assert (betas == [0.95, 0.95]) != learn_beta
+
+
+def test_a_spike_penalty_makes_the_hidden_layer_fire_less(small, images):
+    rates = []
+    for penalty in (0.0, 10.0):
+        penalized = changed(small, train={"spike_penalty": penalty, "learning_rate": 0.002})
+        network, _ = train(penalized, images)
+        rates.append(evaluate(network, images[1], "rate").as_metrics()["firing_rate"]["hidden_1"])
+    assert 0 < rates[1] < 0.8 * rates[0]
+
+
+def test_several_hidden_layers_learn(small, images):
+    small = changed(small, network={"hidden": [50, 30]}, train={"learning_rate": 0.005, "epochs": 4})
+    network, reports = train(small, images)
+    assert reports[-1].validation_accuracy > 0.7
+    assert set(evaluate(network, images[1], "rate").spikes) == {"hidden_1", "hidden_2", "output"}
+
+
+def test_augmentation_changes_what_is_learnt_from_alone(small, images, monkeypatch):
+    seen = []
+    monkeypatch.setattr("lifline.training.augment", lambda images, *_: seen.append(len(images)) or images)
+    plain = train(small, images)[0]
+    assert sum(seen) == 2 * len(images[0].labels)  # no validation image is
+    monkeypatch.undo()
+    bent = train(changed(small, augmentation={"elastic": 1.0}), images)[0]
+    assert not torch.equal(plain.layers[0].weight, bent.layers[0].weight)
+
+
+ALL_STATE = {
+    "network": {"learn_beta": True},
+    "train": {"epochs": 4, "warmup_epochs": 0.5, "schedule": "cosine", "loss": "rate_mse"},
+    "augmentation": {"rotation": 5.0, "elastic": 0.5},
+}
+
+
+def test_a_restored_training_ends_bit_equal(small, images):
+    small = changed(small, **ALL_STATE)
+    whole = fresh(small)
+    list(fit(whole, *images, small))
+    half, restored = fresh(small), fresh(small)
+    list(islice(fit(half, *images, small), 2))
+    kept = {name: tensor.clone() for name, tensor in half.tensors().items()}
+    restored.restore(kept, half.reports)
+    list(fit(restored, *images, small))
+    assert [report.losses for report in restored.reports] == [report.losses for report in whole.reports]
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(tensor, restored.tensors()[name]), name
 
 
 def test_bf16_learns_as_fp32_does_with_weights_that_stay_fp32(small, images):
@@ -114,35 +203,34 @@ def test_validation_images_teach_nothing(small, images, training_images):
 
 def test_the_caller_may_stop_after_any_epoch(small, images):
     small = changed(small, train={"epochs": 1000})
-    network = new_network(small.network, 0)
-    reports = list(islice(fit(network, *images, small.train, "rate"), 2))
+    reports = list(islice(fit(fresh(small), *images, small), 2))
     assert [report.epoch for report in reports] == [1, 2]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_loss_that_is_not_finite_stops(small, images, value):
-    network = new_network(small.network, 0)
+    state = fresh(small)
 
     def poison(step):
         if step.iteration == 12:
             with torch.no_grad():
-                network.fc2.bias.fill_(value)
+                state.network.layers[1].bias.fill_(value)
 
     with pytest.raises(TrainingError, match=r"loss is nan at iteration 13, .*learning_rate than 0\.0005"):
-        list(fit(network, *images, small.train, "rate", poison))
+        list(fit(state, *images, small, poison))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_validation_loss_that_is_not_finite_stops(small, images, value):
-    network = new_network(small.network, 0)
+    state = fresh(small)
 
     def poison_the_last(step):
         if step.iteration == 16:
             with torch.no_grad():
-                network.fc2.bias.fill_(value)
+                state.network.layers[1].bias.fill_(value)
 
     with pytest.raises(TrainingError, match=r"the validation loss is nan after epoch 1, .*learning_rate than 0\.0005"):
-        list(fit(network, *images, small.train, "rate", poison_the_last))
+        list(fit(state, *images, small, poison_the_last))
 
 
 def test_a_device_that_is_not_there_is_named():
@@ -157,8 +245,8 @@ def test_a_training_on_the_gpu_learns_and_repeats(small, images):
     device = choose_device("cuda")
     outcomes = []
     for _ in range(2):
-        network = new_network(small.network, 0).to(device)
-        reports = list(fit(network, *(part.to(device) for part in images), small.train, "rate"))
+        state = TrainingState(new_network(small.network, 0).to(device), small.train.seed)
+        reports = list(fit(state, *(part.to(device) for part in images), small))
         outcomes.append(reports[-1].losses)
     assert outcomes[0] == outcomes[1]
 
@@ -166,12 +254,12 @@ def test_a_training_on_the_gpu_learns_and_repeats(small, images):
 @pytest.mark.gpu
 def test_a_training_step_does_not_wait_for_the_gpu(small, images):
     device = choose_device("cuda")
-    network = new_network(small.network, 0).to(device)
+    state = TrainingState(new_network(small.network, 0).to(device), small.train.seed)
 
     def watch(step):
         torch.cuda.set_sync_debug_mode("error" if step.iteration < 15 else "default")
 
     try:
-        list(fit(network, *(part.to(device) for part in images), small.train, "rate", watch))
+        list(fit(state, *(part.to(device) for part in images), small, watch))
     finally:
         torch.cuda.set_sync_debug_mode("default")

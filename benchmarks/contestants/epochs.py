@@ -21,9 +21,8 @@ from benchmarks.task import ADAM_BETAS, NUM_INPUTS, Task
 from lifline.data.batches import batches_in_order, split_off_validation
 from lifline.data.mnist import load_mnist
 from lifline.params import read_params
-from lifline.training import fit
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from lifline.params_file import preset_values
+from lifline.training import TrainingState, fit
 
 
 def tutorial(task: Task, mnist: Path) -> Iterator[float]:
@@ -43,22 +42,13 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
 
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
     """`lifline.training.fit` on all training images, and its validation."""
-    params = read_params(PARAMS)
-    train_params = params.train.model_copy(
-        update={
-            "epochs": 1,
-            "batch_size": task.batch_size,
-            "learning_rate": task.learning_rate,
-            "loss": "membrane_ce",
-            "device": "cpu",
-        }
-    )
+    params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
     training = load_mnist(mnist, "train")
     _, validation = split_off_validation(training, params.data.validation_size)
     new_network(task)(torch.zeros(1, NUM_INPUTS)).membrane.sum().backward()  # loads the kernels, as imports do
     network = new_network(task)
     yield 0
-    (report,) = fit(network, training, validation, train_params, "rate")
+    (report,) = fit(TrainingState(network, params.train.seed), training, validation, params)
     yield report.iteration
     yield _test_accuracy(lambda images: network(images).spikes, mnist)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
-from benchmarks.contestants.torch_training import load_weights, torch_batches
+from benchmarks.contestants.torch_training import torch_batches
 from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
 from lifline.snn import SpikingNetwork, decode
 from lifline.snn.loss import membrane_ce
@@ -17,12 +17,12 @@ from lifline.training import Adam
 def train(task: Task, data: Path) -> Iterator[Tensor]:
     """The step of `lifline.training.fit`, on images that are ready, without counting what is right."""
     network = new_network(task)
-    adam = Adam(network, task.learning_rate)
+    adam = Adam(network)
     for images, labels in torch_batches(task, data):
         loss = membrane_ce(network(images), labels)
         network.zero_grad()
         loss.backward()
-        adam.step()
+        adam.step(task.learning_rate)
         yield loss.detach()
 
 
@@ -38,8 +38,9 @@ def classify_one(task: Task, mnist: Path) -> Iterator[int]:
 
 def new_network(task: Task) -> SpikingNetwork:
     """The task's network."""
-    network = SpikingNetwork(NUM_INPUTS, task.hidden, NUM_CLASSES, beta=task.beta, num_steps=task.num_steps)
-    load_weights(network, task)
+    network = SpikingNetwork(NUM_INPUTS, [task.hidden], NUM_CLASSES, beta=task.beta, num_steps=task.num_steps)
+    weights = map(torch.from_numpy, task.weights().values())
+    network.load_state_dict(dict(zip(network.state_dict(), weights, strict=True)))
     return network
 
 

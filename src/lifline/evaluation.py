@@ -1,7 +1,9 @@
 """How good a network is, and how much it fires."""
 
 import json
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -17,6 +19,9 @@ from lifline.snn.loss import Loss
 from lifline.snn.network import Record, SpikingNetwork
 
 BATCH_SIZE = 500
+OUTPUT = "output"
+MAX_STOPS = 25
+"""Each stop costs a look at all images."""
 
 
 class Validation(NamedTuple):
@@ -40,11 +45,8 @@ class Evaluation(NamedTuple):
 
     num_steps: int
 
-    hidden_spikes: Tensor
-    """Each hidden neuron's spikes over all images and steps, int64 `[H]`."""
-
-    output_spikes: Tensor
-    """Each output neuron's, int64 `[C]`."""
+    spikes: dict[str, Tensor]
+    """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
 
     def accuracy(self, decoding: Decoding) -> float:
         """The share of images that get their label under a decoding."""
@@ -52,45 +54,68 @@ class Evaluation(NamedTuple):
 
     def as_metrics(self) -> dict[str, Any]:
         """The figures as nested metrics, rates in spikes per neuron and step."""
-        num_images = len(self.labels)
-        per_image = {
-            "hidden": self.hidden_spikes.sum().item() / num_images,
-            "output": self.output_spikes.sum().item() / num_images,
-        }
-        sizes = {"hidden": len(self.hidden_spikes), "output": len(self.output_spikes)}
+        per_image = self._spikes_per_image()
+        hidden = torch.cat([count for layer, count in self.spikes.items() if layer != OUTPUT])
         return {
             "accuracy": self.accuracy(self.decoding),
             "correct": self._num_correct(self.decoding),
-            "total": num_images,
+            "total": len(self.labels),
             "accuracy_by_decoding": {decoding: self.accuracy(decoding) for decoding in self.predictions},
-            "firing_rate": {layer: per_image[layer] / (sizes[layer] * self.num_steps) for layer in sizes},
+            "firing_rate": {
+                layer: per_image[layer] / (len(count) * self.num_steps) for layer, count in self.spikes.items()
+            },
             "spikes_per_image": per_image,
-            # Every hidden spike reaches every output neuron; output spikes reach nothing.
-            "synaptic_operations_per_image": per_image["hidden"] * sizes["output"],
-            "silent_hidden_neurons": (self.hidden_spikes == 0).double().mean().item(),
+            "synaptic_operations_per_image": self._synaptic_operations_per_image(),
+            "silent_hidden_neurons": (hidden == 0).double().mean().item(),
         }
+
+    def as_point(self) -> dict[str, float]:
+        """Accuracy and what it cost, for a comparison by number of steps."""
+        return {
+            "num_steps": self.num_steps,
+            "accuracy": self.accuracy(self.decoding),
+            "spikes_per_image": sum(self._spikes_per_image().values()),
+            "synaptic_operations_per_image": self._synaptic_operations_per_image(),
+        }
+
+    def _spikes_per_image(self) -> dict[str, float]:
+        return {layer: count.sum().item() / len(self.labels) for layer, count in self.spikes.items()}
+
+    def _synaptic_operations_per_image(self) -> float:
+        """Spikes times fan-out: each reaches every neuron of the next layer; output spikes reach nothing."""
+        per_image = self._spikes_per_image()
+        return sum(per_image[layer] * len(self.spikes[following]) for layer, following in pairwise(self.spikes))
 
     def _num_correct(self, decoding: Decoding) -> int:
         return int((self.predictions[decoding] == self.labels).sum())
 
 
-def evaluate(network: SpikingNetwork, data: LabelledImages, decoding: Decoding) -> Evaluation:
-    """Show a network every image once and note what it decides and how it fires."""
+def evaluate(
+    network: SpikingNetwork, data: LabelledImages, decoding: Decoding, num_steps: int | None = None
+) -> Evaluation:
+    """Show a network every image once, for `num_steps` or else its own, and note what it decides and how it fires."""
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
-    hidden_spikes, output_spikes = [], []
-    for record, _ in _records(network, data):
+    spikes: list[list[Tensor]] = []
+    for record, _ in _records(network, data, num_steps):
         for how, decided in predictions.items():
             decided.append(decode(record, how))
-        hidden_spikes.append(record.hidden_counts.sum(0).long())
-        output_spikes.append(record.spikes.sum((0, 1)).long())
+        counts = [*record.hidden_counts, record.spikes.sum(0)]
+        spikes.append([count.sum(0).long() for count in counts])
+    by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
+    names = [*(f"hidden_{i}" for i in range(1, len(by_layer))), OUTPUT]
     return Evaluation(
         decoding=decoding,
         labels=data.labels.cpu(),
         predictions={how: torch.cat(decided).cpu() for how, decided in predictions.items()},
-        num_steps=network.num_steps,
-        hidden_spikes=torch.stack(hidden_spikes).sum(0).cpu(),
-        output_spikes=torch.stack(output_spikes).sum(0).cpu(),
+        num_steps=num_steps or network.num_steps,
+        spikes=dict(zip(names, by_layer, strict=True)),
     )
+
+
+def evaluate_by_num_steps(network: SpikingNetwork, data: LabelledImages, decoding: Decoding) -> list[Evaluation]:
+    """Evaluate a network stopped after each of its steps, or after `MAX_STOPS` of them; the last is the whole."""
+    stops = sorted({math.ceil(network.num_steps * i / MAX_STOPS) for i in range(1, MAX_STOPS + 1)})
+    return [evaluate(network, data, decoding, num_steps) for num_steps in stops]
 
 
 def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
@@ -120,6 +145,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _records(network: SpikingNetwork, data: LabelledImages) -> Iterator[tuple[Record, Tensor]]:
+def _records(
+    network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None
+) -> Iterator[tuple[Record, Tensor]]:
     for images, labels in batches_in_order(data, BATCH_SIZE):
-        yield network(images), labels
+        yield network(images, num_steps), labels

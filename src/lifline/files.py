@@ -80,6 +80,11 @@ def write_csv(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> N
         writer.writerows(rows)
 
 
+def sha256_of_bytes(content: bytes) -> str:
+    """The SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -24,9 +24,14 @@ def new_network(params: NetworkParams, seed: int) -> SpikingNetwork:
 
 def save_network(network: SpikingNetwork, params: NetworkParams, path: Path) -> None:
     """Write a network and its params; equal networks give equal bytes."""
+    write_bytes(path, network_bytes(network, params))
+
+
+def network_bytes(network: SpikingNetwork, params: NetworkParams) -> bytes:
+    """What a network's file holds."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     header = {HEADER: json.dumps(params.model_dump(), sort_keys=True)}
-    write_bytes(path, save(weights, metadata=header))
+    return save(weights, metadata=header)
 
 
 def load_network(path: Path) -> tuple[SpikingNetwork, NetworkParams]:

@@ -1,8 +1,8 @@
 """Every knob of the pipeline as typed, frozen objects. The only reader of `params.yaml`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -36,11 +36,14 @@ class DataParams(Section):
 class NetworkParams(Section):
     """The network: its layers, its neurons, and how its output spikes become a class."""
 
-    hidden: Annotated[int, Field(ge=1, le=65_536)]
-    """Neurons in the hidden layer."""
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16)]
+    """Neurons in each hidden layer."""
 
-    beta: Annotated[float, Field(ge=0, le=1)]
+    beta: Rate
     """Membrane decay per step: 0 forgets at once, 1 never."""
+
+    learn_beta: bool
+    """Whether training changes beta, from there on, separately for each layer."""
 
     threshold: Annotated[float, Field(gt=0, le=1_000)]
     """Membrane above which a neuron fires; subtracted from the membrane when it has."""
@@ -62,7 +65,7 @@ class TrainParams(Section):
     """How the network learns."""
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    """Seeds the weights and the order of the batches."""
+    """Seeds the weights, the order of the batches and what augmentation draws."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""
@@ -77,7 +80,13 @@ class TrainParams(Section):
     """Images per optimizer step."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    """Of Adam (betas 0.9 and 0.999)."""
+    """Of Adam (betas 0.9 and 0.999), at its highest."""
+
+    warmup_epochs: Annotated[float, Field(ge=0, le=10_000)]
+    """Epochs in which the learning rate rises to its highest."""
+
+    schedule: Literal["constant", "cosine"]
+    """The learning rate after that: constant, or falling along a cosine to 0 at the end."""
 
     loss: LossName
     """What is minimised."""
@@ -87,6 +96,28 @@ class TrainParams(Section):
 
     incorrect_rate: Rate
     """Target firing rate of every other class; used by rate_mse alone."""
+
+    spike_penalty: Annotated[float, Field(ge=0, le=1_000)]
+    """What a mean hidden firing rate of 1 adds to the loss: fewer spikes, for some accuracy."""
+
+
+class AugmentationParams(Section):
+    """How far each training image is distorted, anew each time it is shown; 0 is not at all."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    """Degrees, at most, to either side."""
+
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    """Share by which width and height each grow or shrink, at most."""
+
+    shear: Annotated[float, Field(ge=0, le=1)]
+    """Pixels of slant per pixel of height, at most, to either side."""
+
+    shift: Annotated[float, Field(ge=0, le=28)]
+    """Pixels, at most, in each direction."""
+
+    elastic: Annotated[float, Field(ge=0, le=28)]
+    """Elastic distortion: standard deviation of the displacements, in pixels, at the 5 by 5 nodes of a grid."""
 
 
 class ExportParams(Section):
@@ -102,15 +133,28 @@ class Params(Section):
     data: DataParams
     network: NetworkParams
     train: TrainParams
+    augmentation: AugmentationParams
     export: ExportParams
 
-    def flat(self) -> dict[str, bool | int | float | str]:
+    def flat(self) -> dict[str, bool | int | float | str | list[int]]:
         """The params under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
             for section, values in self.model_dump().items()
             for name, value in values.items()
         }
+
+    def with_values(self, values: Mapping[str, Any]) -> "Params":
+        """These params with some replaced, by dotted name.
+
+        Raises:
+            ParamsError: a name is unknown, or a value not allowed.
+        """
+        sections = self.model_dump()
+        for dotted, value in values.items():
+            section, _, name = dotted.partition(".")
+            sections.setdefault(section, {})[name] = value
+        return _validated(sections, "")
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -120,28 +164,47 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
         ParamsError: the file cannot be read, or a key is missing, unknown, of the wrong type or out of range.
     """
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
+    except ValueError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return _validated(parse_yaml(text, path), f"{path}: ")
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """Parse the text of a file with sections of params.
+
+    Raises:
+        ParamsError: it is not YAML, or holds no sections.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:  # ruamel lets the ValueError of a bad date or number pass
         raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path} must hold the sections {_listed(Params.model_fields)}")
+    return values
+
+
+def _validated(values: Mapping[str, Any], where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {_first_of(error)}") from None
+        raise ParamsError(f"{where}{_first_of(error)}") from None
 
 
 def describe_field(field: FieldInfo) -> str:
     """What a param may be, in words: `a number from 0 to 1`, `atan, spike_operator, ...`."""
-    choices = get_args(field.annotation)
-    if choices:
-        return ", ".join(map(str, choices))
-    bounds = {name: value for entry in field.metadata for name, value in _bounds(entry)}
-    kind = "a whole number" if field.annotation is int else "a number"
-    low = f"above {bounds['gt']}" if "gt" in bounds else f"from {bounds['ge']}"
-    return f"{kind} {low} to {bounds['le']}"
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(get_args(kind))
+    if kind is bool:
+        return "true, false"
+    if get_origin(kind) is list:
+        element, constraints = get_args(get_args(kind)[0])
+        return f"a list like [1000] or [800, 800], each {_describe_number(element, constraints.metadata)}"
+    return _describe_number(kind, field.metadata)
 
 
 def all_fields() -> Iterator[tuple[str, FieldInfo]]:
@@ -151,8 +214,11 @@ def all_fields() -> Iterator[tuple[str, FieldInfo]]:
             yield f"{section}.{name}", field
 
 
-def _bounds(entry: Any) -> list[tuple[str, float]]:
-    return [(name, getattr(entry, name)) for name in ("ge", "gt", "le") if hasattr(entry, name)]
+def _describe_number(kind: type, constraints: list[Any]) -> str:
+    words = {"gt": "above", "ge": "from", "lt": "to below", "le": "to"}
+    bounds = ((word, getattr(entry, name, None)) for name, word in words.items() for entry in constraints)
+    limits = [f"{word} {bound}" for word, bound in bounds if bound is not None]
+    return " ".join(["a whole number" if kind is int else "a number", *limits])
 
 
 def _first_of(error: ValidationError) -> str:
@@ -165,10 +231,11 @@ def _describe_problem(problem: ErrorDetails) -> str:
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path)
     fields = dict(all_fields())
+    param = ".".join(path[:2])  # what follows is the place in a list
     if problem["type"] == "extra_forbidden":
         siblings = [key.removeprefix(f"{path[0]}.") for key in fields if key.startswith(f"{path[0]}.")]
         return f"{name} is unknown; allowed are {_listed(siblings or Params.model_fields)}"
-    allowed = describe_field(fields[name]) if name in fields else "a section of keys and values"
+    allowed = describe_field(fields[param]) if param in fields else "a section of keys and values"
     if problem["type"] == "missing":
         return f"{name} is missing; allowed is {allowed}"
     return f"{name} is {problem['input']!r}; allowed is {allowed}"

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ from mlflow.entities import LoggedModelOutput, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
 from lifline.errors import TrackingError
@@ -50,8 +51,10 @@ from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_ur
 from lifline.training import EpochReport
 
 EXPERIMENT = "lifline"
+SEEDS_EXPERIMENT = "lifline-seeds"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
+RECIPE_TAG = "recipe_sha256"
 LOCK_TAG = "lock"
 ONNX_TAG = "onnx_sha256"
 FAILURE_TAG = "failure"
@@ -72,7 +75,7 @@ def training_run(params: Params, device: str) -> Iterator[None]:
     Raises:
         TrackingError: MLflow cannot be reached, or refuses what it is given.
     """
-    with _run(None, params, {"device": device}):
+    with _run(params, {"device": device}, name=os.environ.get("DVC_EXP_NAME"), log_system_metrics=True):
         yield
 
 
@@ -83,7 +86,36 @@ def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(model_sha256, params, {MODEL_TAG: model_sha256}):
+    with _run(params, {MODEL_TAG: model_sha256}, known_by=MODEL_TAG, name=os.environ.get("DVC_EXP_NAME")):
+        yield
+
+
+@contextmanager
+def seeds_run(params: Params, recipe_sha256: str) -> Iterator[dict[int, dict[str, float]]]:
+    """The parent run of a recipe's trainings with different seeds; yields the metrics of those that are done, by seed.
+
+    Raises:
+        TrackingError: as `training_run`.
+    """
+    tags = {RECIPE_TAG: recipe_sha256}
+    with _run(params, tags, known_by=RECIPE_TAG, name="seeds", experiment=SEEDS_EXPERIMENT):
+        parent = _active_run().info
+        children = _client().search_runs(
+            [parent.experiment_id],
+            filter_string=f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'FINISHED'",
+        )
+        yield {int(run.data.params["train.seed"]): run.data.metrics for run in children}
+
+
+@contextmanager
+def seed_run(params: Params, device: str) -> Iterator[None]:
+    """A training's run inside of `seeds_run`.
+
+    Raises:
+        TrackingError: as `training_run`.
+    """
+    name = f"seed {params.train.seed}"
+    with _run(params, {"device": device}, name=name, log_system_metrics=True, experiment=SEEDS_EXPERIMENT):
         yield
 
 
@@ -94,7 +126,7 @@ def tag_model(model_sha256: str) -> None:
     evaluate and export for a model that has not changed.
     """
     run = _active_run()
-    earlier = _find_run(run.info.experiment_id, model_sha256)
+    earlier = _find_run(run.info.experiment_id, MODEL_TAG, model_sha256)
     if earlier:
         mlflow.set_tag("repeats_run", earlier.info.run_id)
         _copy_what_is_missing(_client().get_run(earlier.info.run_id), run)
@@ -129,6 +161,13 @@ def log_epoch(report: EpochReport) -> None:
     metrics = [Metric("train/iteration_loss", loss, now, first + i) for i, loss in enumerate(report.losses)]
     for start in range(0, len(metrics), METRICS_PER_BATCH):
         _client().log_batch(_active_run().info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+
+def log_resumption(reports: Sequence[EpochReport]) -> None:
+    """Log the epochs that an earlier run, which was killed, had finished."""
+    mlflow.set_tag("resumed_after_epoch", reports[-1].epoch)
+    for report in reports:
+        log_epoch(report)
 
 
 def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
@@ -192,29 +231,45 @@ def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
 
 
 @contextmanager
-def _run(model_sha256: str | None, params: Params, tags: Mapping[str, str]) -> Iterator[None]:
-    """The run of a model; where there is none, a new one with these tags and those of its origin."""
+def _run(
+    params: Params,
+    tags: Mapping[str, str],
+    name: str | None,
+    known_by: str | None = None,
+    log_system_metrics: bool = False,
+    experiment: str = EXPERIMENT,
+) -> Iterator[None]:
+    """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
     uri = read_tracking_uri()
     lock = _locks() / token_hex(16)
     with _translated_errors(uri):
-        experiment_id = _open_store(uri)
+        experiment_id = _open_store(uri, experiment)
         _close_runs_of_dead_processes(experiment_id)
-        known = _find_run(experiment_id, model_sha256) if model_sha256 else None
+        known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
         with locked(lock), _closing_run(lock):
             if known:
                 _open_again(known, lock)
             else:
-                _open_new(experiment_id, params, {**tags, **_origin(), LOCK_TAG: lock.name})
+                new_tags = {**tags, **_origin(), LOCK_TAG: lock.name}
+                _open_new(experiment_id, name, params, new_tags, log_system_metrics)
             yield
 
 
-def _open_new(experiment_id: str, params: Params, tags: Mapping[str, str]) -> None:
-    is_training = MODEL_TAG not in tags
-    name = os.environ.get("DVC_EXP_NAME")
+def _open_new(
+    experiment_id: str, name: str | None, params: Params, tags: dict[str, str], log_system_metrics: bool
+) -> None:
+    is_nested = mlflow.active_run() is not None
     with signals_held_off():
-        mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags), log_system_metrics=is_training)
+        mlflow.start_run(
+            experiment_id=experiment_id,
+            run_name=name,
+            tags=tags,
+            log_system_metrics=log_system_metrics,
+            nested=is_nested,
+        )
     mlflow.log_params(params.flat())
-    log_files(Path("params.yaml"))
+    if not is_nested:
+        log_files(Path("params.yaml"))
 
 
 def _open_again(run: Run, lock: Path) -> None:
@@ -251,7 +306,7 @@ def _closing_run(lock: Path) -> Iterator[None]:
 
 @atexit.register  # before MLflow's own, which would say that it has FINISHED
 def _fail_run_left_open() -> None:
-    if mlflow.active_run():
+    while mlflow.active_run():
         with suppress(Exception):
             mlflow.end_run("FAILED")
 
@@ -296,18 +351,18 @@ def _git(*arguments: str, **environment: str) -> str | None:
     return done.stdout.strip()
 
 
-def _find_run(experiment_id: str, model_sha256: str) -> Run | None:
-    """The newest run that is tagged with a model."""
+def _find_run(experiment_id: str, tag: str, value: str) -> Run | None:
+    """The newest run with this tag."""
     runs = _client().search_runs(
         [experiment_id],
-        filter_string=f"tags.{MODEL_TAG} = '{model_sha256}'",
+        filter_string=f"tags.{tag} = '{value}'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
     return runs[0] if runs else None
 
 
-def _open_store(uri: str) -> str:
+def _open_store(uri: str, experiment: str) -> str:
     """Connect, and return the id of the experiment."""
     advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
     with _translated_errors(uri, advice), _failing_fast():
@@ -316,7 +371,7 @@ def _open_store(uri: str) -> str:
                 sqlalchemy.create_engine(uri).connect().close()
             mlflow.set_tracking_uri(uri)
             with _alone_in(uri):
-                return _open_experiment(uri)
+                return _open_experiment(uri, experiment)
         except ModuleNotFoundError as missing:
             raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
         except (ValueError, TypeError) as wrong:  # a setting in the environment or in the URI
@@ -330,20 +385,20 @@ def _alone_in(uri: str) -> AbstractContextManager[None]:
     return locked(Path(f"{sqlalchemy.make_url(uri).database}.lock"))
 
 
-def _open_experiment(uri: str) -> str:
+def _open_experiment(uri: str, name: str) -> str:
     """The experiment's id; it is made where the store has none, with its artifacts here unless a server has its own."""
-    experiment = _client().get_experiment_by_name(EXPERIMENT)
+    experiment = _client().get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if is_server(uri) else (repository_root() / "mlartifacts").as_uri()
         try:
-            return str(_client().create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+            return str(_client().create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may just have made it
                 raise
-        experiment = _client().get_experiment_by_name(EXPERIMENT)
+        experiment = _client().get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         raise TrackingError(
-            f"MLflow at {shown(uri)} has no active experiment {EXPERIMENT}; restore or rename the deleted one"
+            f"MLflow at {shown(uri)} has no active experiment {name}; restore or rename the deleted one"
         )
     return str(experiment.experiment_id)
 
@@ -403,10 +458,11 @@ def _artifacts(run: Run) -> set[str]:
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Lists are tables, which no metric can hold."""
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")
-        else:
+        elif not isinstance(value, list):
             yield f"{prefix}{name}", float(value)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
@@ -10,41 +10,18 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
 from lifline.data.mnist import LabelledImages
 from lifline.errors import TrainingError
 from lifline.evaluation import validate
-from lifline.params import Decoding, TrainParams
+from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
-from lifline.snn.loss import SUMMED_OVER_STEPS, make_loss
+from lifline.snn.loss import SUMMED_OVER_STEPS, Loss, make_loss
 from lifline.snn.network import SpikingNetwork
 
 ITERATIONS_PER_CHECK = 100
 """Reading a loss waits for the device."""
-
-
-class Adam:
-    """Adam with betas 0.9 and 0.999, by PyTorch's function for it.
-
-    To construct its class `torch.optim.Adam` takes a second, in which PyTorch imports its compiler.
-    """
-
-    def __init__(self, network: SpikingNetwork, learning_rate: float) -> None:
-        self.parameters: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.learning_rate = learning_rate
-        self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update the parameters in place by their gradients."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        adam(
-            self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
-            fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=self.learning_rate,
-            weight_decay=0.0, eps=1e-8,
-        )  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -100,63 +77,144 @@ class EpochReport(NamedTuple):
         return {"loss": loss, "loss_per_step": loss / self.steps_per_loss}
 
 
+class Adam:
+    """Adam with betas 0.9 and 0.999, by PyTorch's function for it.
+
+    To construct its class `torch.optim.Adam` takes a second, in which PyTorch imports its compiler.
+    """
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.parameters: list[Tensor] = list(network.parameters())
+        self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Update the parameters in place by their gradients."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        adam(
+            self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
+            fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=learning_rate,
+            weight_decay=0.0, eps=1e-8,
+        )  # fmt: skip
+
+
+class TrainingState:
+    """A training between two epochs: all that decides how it goes on."""
+
+    def __init__(self, network: SpikingNetwork, seed: int) -> None:
+        self.network = network
+        self.optimizer = Adam(network)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.reports: list[EpochReport] = []
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the reports, under names; on the CPU or on the network's device."""
+        optimizer = self.optimizer
+        lists = {
+            "network": self.network.state_dict().values(),
+            "adam.averages": optimizer.averages,
+            "adam.averages_of_squares": optimizer.averages_of_squares,
+            "adam.steps": optimizer.steps,
+            "generator": [self.generator.get_state()],
+        }
+        return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
+
+    def restore(self, tensors: Mapping[str, Tensor], reports: list[EpochReport]) -> None:
+        """Go back to where `tensors` and `reports` were taken."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.generator.set_state(tensors["generator.0"])
+        self.reports = reports
+
+
 def fit(
-    network: SpikingNetwork,
+    state: TrainingState,
     training: LabelledImages,
     validation: LabelledImages,
-    params: TrainParams,
-    decoding: Decoding,
+    params: Params,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Iterator[EpochReport]:
-    """Train a network in place, epoch by epoch; the caller iterates, and may stop after any epoch.
+    """Train a network, epoch by epoch; the caller iterates, and may stop after any epoch, or go on from it.
 
     Args:
-        network: on the same device as the images.
-        training: images to learn from, shuffled anew each epoch by `params.seed`.
+        state: moved on in place; its network is on the same device as the images.
+        training: images to learn from, shuffled and augmented anew each epoch by the state's generator.
         validation: images that are only looked at.
-        params: how to learn.
-        decoding: decides what counts as right.
+        params: how to learn, and what counts as right.
         on_step: told of each optimizer step; reading its figures waits for the device.
 
     Raises:
         TrainingError: the training or validation loss is no longer finite.
     """
-    loss = make_loss(params)
-    optimizer = Adam(network, params.learning_rate)
-    generator = torch.Generator().manual_seed(params.seed)
-    iteration = 0
-    for epoch in range(1, params.epochs + 1):
+    loss = make_loss(params.train)
+    decoding = params.network.decoding
+    for epoch in range(len(state.reports) + 1, params.train.epochs + 1):
         started = time.perf_counter()
-        steps: list[Step] = []
-        for images, labels in shuffled_batches(training, params.batch_size, generator):
-            iteration += 1
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-                record = network(images)
-            batch_loss = loss(record, labels)
-            network.zero_grad()
-            batch_loss.backward()
-            optimizer.step()
-            num_correct = (decode(record, decoding) == labels).sum()
-            steps.append(Step(iteration, batch_loss.detach(), num_correct, len(labels)))
-            if iteration % ITERATIONS_PER_CHECK == 0:
-                _check_finite(steps[-ITERATIONS_PER_CHECK:], params)
-            on_step(steps[-1])
-        _check_finite(steps, params)
+        steps = list(_epoch(state, training, params, loss, on_step))
         seconds = time.perf_counter() - started
-        validated = validate(network, validation, loss, decoding)
+        validated = validate(state.network, validation, loss, decoding)
         if not math.isfinite(validated.loss):
-            raise _not_finite(f"validation loss is {validated.loss} after epoch {epoch}", params)
-        yield EpochReport(
+            raise _not_finite(f"validation loss is {validated.loss} after epoch {epoch}", params.train)
+        report = EpochReport(
             epoch=epoch,
-            iteration=iteration,
+            iteration=steps[-1].iteration,
             losses=torch.stack([step.loss for step in steps]).tolist(),
             train_accuracy=torch.stack([step.num_correct for step in steps]).sum().item() / len(training.labels),
             validation_loss=validated.loss,
             validation_accuracy=validated.accuracy,
             images_per_second=len(training.labels) / seconds,
             seconds=seconds,
-            steps_per_loss=network.num_steps if params.loss in SUMMED_OVER_STEPS else 1,
+            steps_per_loss=state.network.num_steps if params.train.loss in SUMMED_OVER_STEPS else 1,
         )
+        state.reports.append(report)
+        yield report
+
+
+def _epoch(
+    state: TrainingState, training: LabelledImages, params: Params, loss: Loss, on_step: Callable[[Step], None]
+) -> Iterator[Step]:
+    """Take the optimizer steps of an epoch."""
+    network, train = state.network, params.train
+    iterations = num_iterations(training, train) // train.epochs
+    before = state.reports[-1].iteration if state.reports else 0
+    unchecked: list[Step] = []
+    batches = shuffled_batches(training, train.batch_size, state.generator)
+    for iteration, (images, labels) in enumerate(batches, start=before + 1):
+        distorted = augment(images, params.augmentation, state.generator)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            record = network(distorted)
+        batch_loss = loss(record, labels)
+        network.zero_grad()
+        batch_loss.backward()
+        state.optimizer.step(learning_rate_at(iteration / iterations, train))
+        num_correct = (decode(record, params.network.decoding) == labels).sum()
+        step = Step(iteration, batch_loss.detach(), num_correct, len(labels))
+        unchecked.append(step)
+        if iteration % ITERATIONS_PER_CHECK == 0:
+            _check_finite(unchecked, train)
+            unchecked = []
+        on_step(step)
+        yield step
+    if unchecked:
+        _check_finite(unchecked, train)
+
+
+def num_iterations(training: LabelledImages, params: TrainParams) -> int:
+    """Optimizer steps over all epochs."""
+    return params.epochs * math.ceil(len(training.labels) / params.batch_size)
+
+
+def learning_rate_at(epoch: float, params: TrainParams) -> float:
+    """The learning rate of the optimizer step that ends at `epoch`, a share of epochs: 0.5 is half of the first."""
+    if epoch < params.warmup_epochs:
+        return params.learning_rate * epoch / params.warmup_epochs
+    if params.schedule == "constant":
+        return params.learning_rate
+    falling_epochs = params.epochs - params.warmup_epochs
+    progress = (epoch - params.warmup_epochs) / falling_epochs if falling_epochs else 1
+    return params.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _check_finite(steps: list[Step], params: TrainParams) -> None:

@@ -31,6 +31,11 @@ class TrainingDisplay:
             share = step.iteration / self.num_iterations
             print(f"{share:4.0%}  iteration {step.iteration}  {self._figures(step)}", flush=True)
 
+    def show_resumption(self, report: EpochReport) -> None:
+        """Leave a line about a training that goes on after the epoch of `report`."""
+        self.progress.console.print(f"goes on after epoch {report.epoch}, from its checkpoint", highlight=False)
+        self.progress.update(self.task, completed=report.iteration)
+
     def show_epoch(self, report: EpochReport) -> None:
         """Leave a line about a finished epoch."""
         line = (

@@ -18,13 +18,9 @@ import pytest
 
 from lifline.files import sha256_of
 from lifline.params import read_params
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, clean_environment, write_tutorial_params
 
-SMALL = {
-    "hidden: 1000": "hidden: 60",
-    "num_steps: 25": "num_steps: 8",
-    "validation_size: 5000": "validation_size: 20000",
-}
+SMALL = {"network.hidden": [60], "network.num_steps": 8, "data.validation_size": 20_000}
 
 
 class Clone:
@@ -68,12 +64,7 @@ def copy_of_this_repository(folder: Path, mnist_folder: Path) -> Clone:
         target = folder / Path(name).relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(name, target)
-    params = folder / "params.yaml"
-    text = params.read_text()
-    for old, new in SMALL.items():
-        assert old in text
-        text = text.replace(old, new)
-    params.write_text(text)
+    write_tutorial_params(folder, SMALL)
     clone = Clone(folder, mnist_folder)
     clone.git("init", "--quiet")
     clone.git("add", "--all")

@@ -13,7 +13,7 @@ from tests.conftest import changed
 def record() -> Record:
     generator = torch.Generator().manual_seed(0)
     spikes = (torch.rand(7, 5, 4, generator=generator) > 0.5).float()
-    return Record(spikes, torch.randn(7, 5, 4, generator=generator), torch.empty(0))
+    return Record(spikes, torch.randn(7, 5, 4, generator=generator), [])
 
 
 LABELS = torch.tensor([0, 1, 2, 3, 0])
@@ -51,3 +51,13 @@ def test_a_loss_is_a_mean_over_the_batch(params, record, name):
     whole = loss(record, LABELS).item()
     parts = [loss(Record(*(part[:, i : i + 1] for part in record[:2]), record[2]), LABELS[i : i + 1]) for i in range(5)]
     assert whole == pytest.approx(sum(part.item() for part in parts) / 5, rel=1e-5)
+
+
+def test_a_spike_penalty_adds_the_mean_hidden_firing_rate(params, record):
+    with_counts = record._replace(hidden_counts=[torch.tensor([[1.0, 0, 2]] * 5), torch.tensor([[3.0]] * 5)])
+    plain = loss_of(params, "rate_mse")(with_counts, LABELS)
+    penalized = make_loss(
+        changed(params, train={"loss": "rate_mse", "incorrect_rate": 0.1, "spike_penalty": 2.0}).train
+    )
+    num_steps = len(record.spikes)
+    assert penalized(with_counts, LABELS).item() == pytest.approx(plain.item() + 2 * (6 / 4) / num_steps, rel=1e-5)

@@ -32,15 +32,16 @@ def images(count=5, seed=0):
 
 
 def test_learns_as_the_tutorials_network_does():
-    ours = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8, seed=3)
+    ours = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8, seed=3)
     theirs = TutorialNetwork(12, 30, 4, beta=0.95, num_steps=8)
-    theirs.load_state_dict(ours.state_dict(), strict=False)
+    theirs.fc1.load_state_dict(ours.layers[0].state_dict())
+    theirs.fc2.load_state_dict(ours.layers[1].state_dict())
     labels = torch.tensor([0, 1, 2, 3, 0])
 
     record = ours(images())
     spikes, membrane = theirs(images())
     assert record.spikes.sum() > 0
-    assert record.hidden_counts.sum() > 0
+    assert record.hidden_counts[0].sum() > 0
     assert torch.equal(record.spikes, spikes)
     torch.testing.assert_close(record.membrane, membrane)
 
@@ -51,28 +52,28 @@ def test_learns_as_the_tutorials_network_does():
 
 
 def test_the_input_layer_is_computed_once_for_a_static_image():
-    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
     shapes = []
-    network.fc1.register_forward_hook(lambda module, inputs, output: shapes.append(list(output.shape)))
+    network.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(list(output.shape)))
     network(images())
     assert shapes == [[5, 30]]
 
 
 def test_a_static_image_equals_the_same_image_at_every_step():
-    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
     static, moving = network(images()), network(images().expand(8, -1, -1))
     assert torch.equal(static.spikes, moving.spikes)
     torch.testing.assert_close(static.membrane, moving.membrane)
 
 
 def test_the_record_has_time_first():
-    record = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)(images())
+    record = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)(images())
     assert record.spikes.shape == record.membrane.shape == (8, 5, 4)
-    assert record.hidden_counts.shape == (5, 30)
+    assert [counts.shape for counts in record.hidden_counts] == [(5, 30)]
 
 
 def test_a_call_leaves_no_trace():
-    network = SpikingNetwork(12, 30, 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
     first, _, again = network(images()), network(images(seed=1)), network(images())
     assert torch.equal(first.membrane, again.membrane)
 
@@ -81,8 +82,8 @@ def test_the_seed_decides_the_weights_and_disturbs_no_other():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one, two, other = (SpikingNetwork(12, 30, 4, beta=0.9, num_steps=8, seed=seed) for seed in (7, 7, 8))
+    one, two, other = (SpikingNetwork(12, [30], 4, beta=0.9, num_steps=8, seed=seed) for seed in (7, 7, 8))
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(one.fc1.weight, two.fc1.weight)
-    assert torch.equal(one.fc2.bias, two.fc2.bias)
-    assert not torch.equal(one.fc1.weight, other.fc1.weight)
+    assert torch.equal(one.layers[0].weight, two.layers[0].weight)
+    assert torch.equal(one.layers[1].bias, two.layers[1].bias)
+    assert not torch.equal(one.layers[0].weight, other.layers[0].weight)

@@ -1,6 +1,7 @@
 """What training minimises, as functions of the output record and the labels."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ SUMMED_OVER_STEPS: frozenset[LossName] = frozenset({"membrane_ce"})
 
 def make_loss(params: TrainParams) -> Loss:
     """The loss that the params ask for."""
-    if params.loss == "membrane_ce":
-        return membrane_ce
-    if params.loss == "count_ce":
-        return count_ce
-    return lambda record, labels: rate_mse(record, labels, params.correct_rate, params.incorrect_rate)
+    losses: dict[LossName, Loss] = {
+        "membrane_ce": membrane_ce,
+        "count_ce": count_ce,
+        "rate_mse": partial(rate_mse, correct_rate=params.correct_rate, incorrect_rate=params.incorrect_rate),
+    }
+    loss = losses[params.loss]
+    if params.spike_penalty == 0:
+        return loss
+    return lambda record, labels: loss(record, labels) + params.spike_penalty * hidden_firing_rate(record)
 
 
 def membrane_ce(record: Record, labels: Tensor) -> Tensor:
@@ -43,3 +48,8 @@ def rate_mse(record: Record, labels: Tensor, correct_rate: float, incorrect_rate
     is_correct = one_hot(labels, rates.shape[1]).bool()
     targets = torch.where(is_correct, correct_rate, incorrect_rate).to(rates.dtype)
     return mse_loss(rates, targets)
+
+
+def hidden_firing_rate(record: Record) -> Tensor:
+    """Spikes per hidden neuron and step, the mean over batch and neurons."""
+    return torch.cat(tuple(record.hidden_counts), 1).mean() / len(record.spikes)

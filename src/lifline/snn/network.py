@@ -1,5 +1,7 @@
-"""The network: two linear layers, each followed by leaky integrate-and-fire neurons."""
+"""The network: linear layers, each followed by leaky integrate-and-fire neurons."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -10,64 +12,70 @@ from lifline.snn.lif import lif, lif_linear
 
 
 class Record(NamedTuple):
-    """What the network did: output spikes and membrane `[T, B, C]`, hidden neurons' spike counts `[B, H]`."""
+    """What the network did: output spikes and membrane `[T, B, C]`, each hidden layer's spike counts `[B, H]`."""
 
     spikes: Tensor
     membrane: Tensor
-    hidden_counts: Tensor
+    hidden_counts: Sequence[Tensor]
 
 
 class SpikingNetwork(nn.Module):
-    """`num_inputs` pixels, `hidden` spiking neurons, `num_classes` spiking neurons.
+    """`num_inputs` pixels, layers of `hidden` spiking neurons, `num_classes` spiking neurons.
 
     Args:
         num_inputs: input values per image.
-        hidden: neurons in the hidden layer, H.
+        hidden: neurons in each hidden layer, H.
         num_classes: output neurons, C.
         beta, threshold, num_steps, surrogate, spike_delay: of every neuron, as in `lif`.
+        learn_beta: let training change beta, from the one given, separately for each layer.
         seed: draws the initial weights, the same on every device.
     """
 
     def __init__(
         self,
         num_inputs: int,
-        hidden: int,
+        hidden: Sequence[int],
         num_classes: int,
         beta: float,
         num_steps: int,
         threshold: float = 1.0,
         surrogate: SurrogateName = "atan",
         spike_delay: int = 0,
+        learn_beta: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.num_steps = num_steps
-        self.neuron: dict[str, Any] = {
-            "beta": beta,
-            "threshold": threshold,
-            "surrogate": surrogate,
-            "spike_delay": spike_delay,
-        }
+        self.neuron: dict[str, Any] = {"threshold": threshold, "surrogate": surrogate, "spike_delay": spike_delay}
+        sizes = [num_inputs, *hidden, num_classes]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.fc1 = nn.Linear(num_inputs, hidden)
-            self.fc2 = nn.Linear(hidden, num_classes)
+            self.layers: Sequence[nn.Linear] = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))  # type: ignore[assignment]
+        self.beta = beta
+        if learn_beta:
+            self.beta_logits = nn.Parameter(torch.full((len(self.layers),), beta).logit())
 
-    def forward(self, images: Tensor) -> Record:
+    @property
+    def betas(self) -> Sequence[float | Tensor]:
+        """Each layer's membrane decay per step; a learnt one is in [0, 1] since it is a sigmoid."""
+        return self.beta_logits.sigmoid().unbind() if hasattr(self, "beta_logits") else [self.beta] * len(self.layers)
+
+    def forward(self, images: Tensor, num_steps: int | None = None) -> Record:
         """Show the network a batch of images.
 
         Args:
-            images: `[B, num_inputs]`, shown at every step; or `[T, B, num_inputs]`, one a step, where T is
-                `num_steps`.
+            images: `[B, num_inputs]`, shown at every step; or `[T, B, num_inputs]`, one a step.
+            num_steps: T for images that are shown at every step, the network's own where none is given.
         """
         is_constant = images.dim() == 2  # noqa: PLR2004
-        hidden_current = self.fc1(images)  # once, where all steps see the same image
-        current, hidden_counts = lif_linear(
-            hidden_current,
-            self.fc2.weight,
-            self.fc2.bias,
-            num_steps=self.num_steps if is_constant else None,
-            **self.neuron,
-        )
-        spikes, membrane = lif(current, **self.neuron)
+        steps = (num_steps or self.num_steps) if is_constant else None
+        first, *later = self.layers
+        *hidden_betas, output_beta = self.betas
+        current = first(images)  # once, where all steps see the same image
+        hidden_counts = []
+        for layer, beta in zip(later, hidden_betas, strict=True):
+            current, counts = lif_linear(current, layer.weight, layer.bias, beta, num_steps=steps, **self.neuron)
+            hidden_counts.append(counts)
+            steps = None  # from here on each step has a current of its own
+        spikes, membrane = lif(current, output_beta, **self.neuron)
         return Record(spikes, membrane, hidden_counts)

@@ -1,0 +1,65 @@
+"""Augmentation: each training image turned, scaled, sheared, shifted and bent a little, anew each time it is shown.
+
+Elastic distortion after Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
+Visual Document Analysis", ICDAR 2003; here the displacements are drawn at the nodes of a coarse grid, not smoothed.
+"""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate
+
+from lifline.data.mnist import IMAGE_SIDE
+from lifline.params import AugmentationParams
+
+NODES_PER_SIDE = 5
+PIXEL = 2 / IMAGE_SIDE
+"""The width of a pixel where an image spans -1 to 1, as for `grid_sample`."""
+
+
+def augment(images: Tensor, params: AugmentationParams, generator: torch.Generator) -> Tensor:
+    """Distort a batch.
+
+    Each pixel is taken from a place that is a sum of smooth functions of its own place: a constant, x, y and a bump
+    for each node of the elastic grid. Their coefficients are drawn for each image.
+
+    Args:
+        images: `[B, 784]`.
+        params: how far to go; where all are 0, the images come back as they are.
+        generator: of the CPU, so that the same numbers are drawn for every device.
+
+    Returns:
+        `[B, 784]`; what comes from outside an image is 0.
+    """
+    if not any(params.model_dump().values()):
+        return images
+    coefficients = _draw_coefficients(len(images), params, generator).to(images.device, non_blocking=True)
+    places = (_basis(images.device) @ coefficients).unflatten(1, (IMAGE_SIDE, IMAGE_SIDE))
+    pictures = images.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+    return grid_sample(pictures, places, align_corners=False).flatten(1)
+
+
+def _draw_coefficients(batch_size: int, params: AugmentationParams, generator: torch.Generator) -> Tensor:
+    """Coefficients of x and y, `[B, 3 + nodes, 2]`."""
+
+    def within(limit: float, *shape: int) -> Tensor:
+        return limit * (2 * torch.rand(batch_size, *shape, generator=generator) - 1)
+
+    angle, shear, scales = within(math.radians(params.rotation)), within(params.shear), 1 + within(params.scale, 2)
+    from_x = torch.stack([angle.cos(), angle.sin()], 1) * scales[:, :1]
+    from_y = torch.stack([shear - angle.sin(), angle.cos()], 1) * scales[:, 1:]
+    shift = within(PIXEL * params.shift, 2)
+    bumps = torch.randn(batch_size, NODES_PER_SIDE**2, 2, generator=generator) * (PIXEL * params.elastic)
+    return torch.cat([torch.stack([shift, from_x, from_y], 1), bumps], 1)
+
+
+@cache
+def _basis(device: torch.device) -> Tensor:
+    """The functions' values at each pixel, `[784, 3 + nodes]`."""
+    centres = (torch.arange(IMAGE_SIDE) + 0.5) * PIXEL - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    nodes = torch.eye(NODES_PER_SIDE**2).unflatten(1, (1, NODES_PER_SIDE, NODES_PER_SIDE))
+    bumps = interpolate(nodes, size=(IMAGE_SIDE, IMAGE_SIDE), mode="bicubic", align_corners=True).squeeze(1)
+    return torch.cat([torch.stack([torch.ones_like(x), x, y]), bumps]).flatten(1).T.contiguous().to(device)

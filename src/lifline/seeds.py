@@ -1,0 +1,83 @@
+"""One recipe trained with many seeds: how good it is, and how much of a single result is luck."""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean, median, stdev
+from typing import NamedTuple
+
+import torch
+
+from lifline import tracking
+from lifline.checkpoint import Checkpoint
+from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.device import choose_device, describe_device
+from lifline.evaluation import evaluate
+from lifline.files import MNIST, sha256_of_bytes
+from lifline.fingerprint import fingerprint
+from lifline.model_file import network_bytes
+from lifline.params import Params
+from lifline.tracked_training import train_tracked
+
+
+class SeedResult(NamedTuple):
+    """Accuracies of the network that a seed gave, 0 to 1."""
+
+    seed: int
+    validation_accuracy: float
+    test_accuracy: float
+
+
+def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
+    """Train and evaluate with `count` seeds, from `train.seed` on; those that are done already are not done again.
+
+    Raises:
+        LiflineError: as the stages train and evaluate.
+    """
+    first = params.train.seed
+    seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
+    device = choose_device(params.train.device)
+    images, test = load_mnist(MNIST, "train"), load_mnist(MNIST, "test").to(device)
+    recipe = fingerprint(params.with_values({"train.seed": 0}))
+    with tracking.seeds_run(params, recipe) as done:
+        results = []
+        for each in seeded:
+            seed = each.train.seed
+            if seed in done:
+                result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
+            else:
+                result = _train_and_evaluate(each, images, test, device)
+            results.append(result)
+            yield result
+        tracking.log_metrics(summarize(results))
+
+
+def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
+    """Mean, sample standard deviation, median, least and greatest of the accuracies, for each set of images."""
+    accuracies = {
+        "validation_accuracy": [result.validation_accuracy for result in results],
+        "test_accuracy": [result.test_accuracy for result in results],
+    }
+    return {
+        name: {
+            "mean": fmean(values),
+            "standard_deviation": stdev(values) if len(values) > 1 else 0.0,
+            "median": median(values),
+            "min": min(values),
+            "max": max(values),
+        }
+        for name, values in accuracies.items()
+    }
+
+
+def _train_and_evaluate(
+    params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
+) -> SeedResult:
+    checkpoint = Checkpoint(params)
+    decoding = params.network.decoding
+    with tracking.seed_run(params, describe_device(device)):
+        state = train_tracked(params, images, device, checkpoint)
+        tracking.log_dataset("mnist-test", "test")
+        evaluation = evaluate(state.network, test, decoding)
+        tracking.log_metrics({"test": evaluation.as_metrics()})
+        tracking.tag_model(sha256_of_bytes(network_bytes(state.network, params.network)))
+    checkpoint.remove()
+    return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, evaluation.accuracy(decoding))

@@ -1,0 +1,121 @@
+"""What `lifline preset` does to params.yaml."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lifline import cli
+from lifline.errors import ParamsError
+from lifline.params import all_fields, read_params
+from lifline.params_file import change_params, preset_values
+from tests.conftest import ROOT
+
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+NOT_OF_A_RECIPE = {"data.validation_size", "train.seed", "train.device", "export.max_class_mismatches"}
+
+
+@pytest.fixture
+def params_file(workspace) -> Path:
+    path = workspace / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    return path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_valid_and_names_every_param_of_a_recipe(params_file, name):
+    values = preset_values(name)
+    assert set(values) == {param for param, _ in all_fields()} - NOT_OF_A_RECIPE
+    change_params(values)
+    assert read_params().flat().items() >= values.items()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_comments_and_order_stay_and_the_diff_shows_the_rest(params_file, name):
+    before = params_file.read_text().splitlines()
+    difference = change_params(preset_values(name)).splitlines()
+    after = params_file.read_text().splitlines()
+    assert [line.partition("#")[2] for line in after] == [line.partition("#")[2] for line in before]
+    assert [line.partition(":")[0] for line in after] == [line.partition(":")[0] for line in before]
+    pairs = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    assert sorted(line[1:] for line in difference if line.startswith("-") and "params.yaml" not in line) == sorted(
+        old for old, _ in pairs
+    )
+    assert sorted(line[1:] for line in difference if line.startswith("+") and "params.yaml" not in line) == sorted(
+        new for _, new in pairs
+    )
+
+
+def test_what_is_there_already_is_not_written_anew(params_file):
+    change_params(preset_values("tutorial"))
+    before = params_file.stat().st_mtime_ns
+    assert change_params(preset_values("tutorial")) == ""
+    assert params_file.stat().st_mtime_ns == before
+
+
+def test_a_value_that_is_not_allowed_changes_nothing(params_file):
+    before = params_file.read_text()
+    with pytest.raises(ParamsError, match=r"network\.beta is 2; allowed"):
+        change_params({"train.epochs": 3, "network.beta": 2})
+    assert params_file.read_text() == before
+
+
+def test_a_list_is_written_in_a_line(params_file):
+    change_params({"network.hidden": [800, 700]})
+    assert "  hidden: [800, 700]  " in params_file.read_text()
+
+
+def command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["lifline", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_the_command_prints_the_diff(params_file, monkeypatch, capsys):
+    code, out, err = command(monkeypatch, capsys, "preset", "tutorial")
+    assert (code, err) == (0, "")
+    assert "+  num_steps: 25 " in out
+    assert read_params().network.num_steps == 25
+    code, out, _ = command(monkeypatch, capsys, "preset", "tutorial")
+    assert (code, out) == (0, "params.yaml holds this preset already\n")
+
+
+def test_an_unknown_preset_is_named_with_those_there_are(params_file, monkeypatch, capsys):
+    code, out, err = command(monkeypatch, capsys, "preset", "tutoral")
+    assert (code, out) == (2, "")
+    assert err == f"error: preset is 'tutoral'; allowed is one of presets/: {', '.join(PRESETS)}\n"
+
+
+def test_a_preset_of_the_users_own_is_checked(params_file, monkeypatch, capsys):
+    for text, message in (
+        ("network", "presets/mine.yaml must hold the sections"),
+        ("network: 5", "presets/mine.yaml must hold sections of keys and values"),
+        ("network: {beta: 7}", "network.beta is 7; allowed is a number from 0 to 1"),
+        ("netwrk: {beta: 7}", "netwrk is unknown; allowed are data, network"),
+        ("network: {beta: [}", "presets/mine.yaml is not valid YAML: line 1"),
+    ):
+        Path("presets/mine.yaml").write_text(text)
+        code, _, err = command(monkeypatch, capsys, "preset", "mine")
+        assert code == 2
+        assert err.startswith(f"error: {message}")
+        assert err.count("\n") == 1
+
+
+def test_without_a_params_file_it_says_so(params_file, monkeypatch, capsys):
+    params_file.unlink()
+    code, _, err = command(monkeypatch, capsys, "preset", "tutorial")
+    assert code == 2
+    assert err == "error: params.yaml is missing; stages run in the folder that holds it\n"
+
+
+def test_help_names_each_preset():
+    text = (ROOT / "src/lifline/cli.py").read_text()
+    assert f"without .yaml: {', '.join(PRESETS)}." in text or all(name in text for name in PRESETS)
+
+
+def test_presets_are_yaml_with_a_line_about_them():
+    for name in PRESETS:
+        text = (ROOT / f"presets/{name}.yaml").read_text()
+        assert text.startswith("# ")
+        assert set(YAML(typ="safe").load(text)) == {"network", "train", "augmentation"}
