@@ -11,7 +11,7 @@ from lifline.params import read_params
 
 
 def main() -> None:
-    """Show the trained network all test images, once."""
+    """Show the trained network all test images, stopped after each of its steps and whole."""
     params = read_params()
     device = choose_device(params.train.device)
     network = load_network_for(params.network, MODEL).to(device)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from lifline import tracking
-from lifline.checkpoint import Checkpoint
+from lifline.checkpoint import checkpoint_of
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device, describe_device
+from lifline.epoch_report import EpochReport
 from lifline.errors import run_command
 from lifline.files import LOSS, MNIST, MODEL, TRAIN_METRICS, sha256_of, write_csv, write_json
 from lifline.model_file import save_network
 from lifline.params import read_params
 from lifline.tracked_training import train_tracked
-from lifline.training import EpochReport
 
 ITERATIONS_PER_POINT = 10
 LOSS_COLUMNS = ["iteration", "epoch", "train_loss", "validation_loss", "validation_accuracy"]
@@ -22,8 +22,7 @@ def main() -> None:
     params = read_params()
     device = choose_device(params.train.device)
     images = load_mnist(MNIST, "train")
-    checkpoint = Checkpoint(params)
-    with tracking.training_run(params, describe_device(device)):
+    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)):
         state = train_tracked(params, images, device, checkpoint)
         save_network(state.network, params.network, MODEL)
         last = state.reports[-1]
@@ -31,7 +30,6 @@ def main() -> None:
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
         tracking.log_files(TRAIN_METRICS, LOSS)
         tracking.tag_model(sha256_of(MODEL))
-    checkpoint.remove()
 
 
 def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:

@@ -60,7 +60,7 @@ def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(network, tes
     with torch.no_grad():
         images = data.images.flatten(1) / 255
         record = network(images)
-        hidden_spikes, _ = lif(network.layers[0](images), num_steps=6, beta=network.beta, **network.neuron)
+        hidden_spikes, _ = lif(network.layers[0](images), num_steps=6, **network.neuron)
     assert [evaluation.num_steps for evaluation in stopped] == [1, 2, 3, 4, 5, 6]
     for evaluation in stopped:
         steps = evaluation.num_steps

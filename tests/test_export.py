@@ -15,7 +15,7 @@ from tests.conftest import ROOT, changed, first
 
 
 def small(params, **network):
-    return changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3, **network}).network
+    return changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3} | network).network
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,12 @@ def with_output_bias(model, bias):
     return changed_model
 
 
-@pytest.mark.parametrize(("decoding", "spike_delay"), [*((how, 0) for how in DECODINGS), ("rate", 1)])
-def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, spike_delay):
-    network = new_network(small(params, spike_delay=spike_delay), seed=4)
+@pytest.mark.parametrize(
+    ("decoding", "network"),
+    [*((how, {}) for how in DECODINGS), ("rate", {"spike_delay": 1}), ("rate", {"hidden": [40, 30]})],
+)
+def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
+    network = new_network(small(params, **network), seed=4)
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
         images = test_images.images[:count].unsqueeze(1).float() / 255

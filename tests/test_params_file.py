@@ -94,12 +94,30 @@ def test_a_preset_of_the_users_own_is_checked(params_file, monkeypatch, capsys):
         ("network: {beta: 7}", "network.beta is 7; allowed is a number from 0 to 1"),
         ("netwrk: {beta: 7}", "netwrk is unknown; allowed are data, network"),
         ("network: {beta: [}", "presets/mine.yaml is not valid YAML: line 1"),
+        ("network: {beta: \xff}", "presets/mine.yaml is not valid YAML: 'utf-8'"),
     ):
-        Path("presets/mine.yaml").write_text(text)
+        Path("presets/mine.yaml").write_bytes(text.encode("latin-1"))
         code, _, err = command(monkeypatch, capsys, "preset", "mine")
         assert code == 2
         assert err.startswith(f"error: {message}")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["presett"], "No such command 'presett'"),
+        (["preset"], "Missing argument 'NAME'"),
+        (["preset", "a", "b"], "Got unexpected extra argument(s) (b)"),
+        (["preset", "--force"], "No such option: --force"),
+    ],
+)
+def test_a_command_that_is_not_understood_is_one_line(params_file, monkeypatch, capsys, arguments, message):
+    code, out, err = command(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
 
 
 def test_without_a_params_file_it_says_so(params_file, monkeypatch, capsys):
@@ -109,9 +127,63 @@ def test_without_a_params_file_it_says_so(params_file, monkeypatch, capsys):
     assert err == "error: params.yaml is missing; stages run in the folder that holds it\n"
 
 
-def test_help_names_each_preset():
-    text = (ROOT / "src/lifline/cli.py").read_text()
-    assert f"without .yaml: {', '.join(PRESETS)}." in text or all(name in text for name in PRESETS)
+def test_help_names_each_preset(params_file, monkeypatch, capsys):
+    code, out, _ = command(monkeypatch, capsys, "preset", "--help")
+    assert code == 0
+    assert f"show what changed: {', '.join(reversed(PRESETS))}." in out
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("# before\n---\n{params}...\n", True),
+        ("{crlf}", True),
+        ("{params}  # a comment that ends the file", True),
+        ("{wide}", True),
+        ("{quoted}", True),
+        ("{block}", False),
+        ("{alias}", False),
+    ],
+)
+def test_odd_yaml_keeps_its_oddities_or_is_left_alone(params_file, text, changed):
+    params = params_file.read_text()
+    written = text.format(
+        params=params,
+        crlf=params.replace("\n", "\r\n"),
+        wide=params.replace("\n  ", "\n        "),
+        quoted=params.replace("loss: rate_mse", "'loss': 'rate_mse'"),
+        block=params.replace("hidden: [1000]", "hidden:\n    - 1000  # first\n   "),
+        alias=params.replace("scale: 0.08 ", "scale: &it 0.08 ").replace("shear: 0.1 ", "shear: *it"),
+    )
+    params_file.write_bytes(written.encode())
+    before = read_params().flat()
+    values = {"network.hidden": [77], "train.loss": "count_ce", "augmentation.shear": 0.25, "train.epochs": 1}
+    if changed:
+        change_params(values)
+        assert read_params().flat() == before | values
+        after = params_file.read_bytes().decode()
+        kept = ["hidden", "loss", "shear", "epochs"]
+        rest = [
+            [line for line in side.splitlines(keepends=True) if not any(name in line for name in kept)]
+            for side in (written, after)
+        ]
+        assert rest[0] == rest[1]
+        assert [line.partition("#")[2] for line in after.splitlines()] == [
+            line.partition("#")[2] for line in written.splitlines()
+        ]
+    else:
+        with pytest.raises(ParamsError, match=r"params\.yaml is YAML that cannot be changed value by value"):
+            change_params(values)
+        assert params_file.read_bytes() == written.encode()
+
+
+def test_a_linked_params_file_stays_a_link(params_file):
+    target = params_file.with_name("elsewhere.yaml")
+    params_file.rename(target)
+    params_file.symlink_to(target)
+    change_params({"train.epochs": 3})
+    assert params_file.is_symlink()
+    assert read_params(target).train.epochs == 3
 
 
 def test_presets_are_yaml_with_a_line_about_them():

@@ -1,15 +1,24 @@
 """`lifline seeds`: one recipe, many seeds, one MLflow parent."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from statistics import fmean, median, stdev
 
 import mlflow
 import pytest
+import torch
 
 from lifline import cli, seeds
 from lifline.files import EVALUATION, MODEL, sha256_of
+from lifline.fingerprint import fingerprint
+from lifline.locks import locked
+from lifline.params import read_params
 from lifline.params_file import change_params
 from lifline.seeds import SeedResult, summarize
+from tests.runs import wait_for
 
 
 @pytest.fixture
@@ -74,7 +83,8 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
     assert command("1")[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr(seeds, "evaluate", interrupted)
-        assert command("2")[0] == 130
+        code, _, err = command("2")
+        assert (code, err) == (130, "error: interrupted\n")
     (parent,), children = runs(workspace)
     assert parent.info.status == "KILLED"
     assert [run.info.status for run in children[parent.info.run_id]] == ["FINISHED", "KILLED"]
@@ -88,6 +98,39 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
     assert not list((workspace / ".checkpoints").iterdir())
 
 
+def test_the_same_seeds_twice_at_once_are_refused(workspace, command):
+    recipe = fingerprint(read_params().with_values({"train.seed": 0}), torch.device("cpu"))
+    with locked(workspace / ".checkpoints" / f"seeds-{recipe[:16]}.lock"):
+        code, _, err = command("1")
+    assert code == 2
+    assert "another process trains these seeds" in err
+
+
+def test_what_is_measured_anew_counts_not_what_an_earlier_run_of_the_same_model_has(workspace, command, monkeypatch):
+    """As after a change of the evaluation, which trains the same model."""
+    assert command("1")[0] == 0
+    monkeypatch.setattr("lifline.fingerprint._code_sha256", lambda: "other code")
+    monkeypatch.setattr("lifline.evaluation.Evaluation.accuracy", lambda *_: 0.125)
+    assert command("1")[0] == 0
+    parents, children = runs(workspace)
+    assert children[parents[1].info.run_id][0].data.metrics["test/accuracy"] == 0.125
+
+
+@pytest.mark.slow
+def test_after_a_sigkill_the_same_command_goes_on(workspace):
+    change_params({"train.epochs": 60})
+    arguments = [sys.executable, "-c", "from lifline.cli import main; main()", "seeds", "2"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for(lambda: list(workspace.glob(".checkpoints/*.safetensors")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "goes on after epoch" in done.stdout
+    (parent,), children = runs(workspace)
+    assert parent.info.status == "FINISHED"
+    assert [run.info.status for run in children[parent.info.run_id]] == ["KILLED", "FINISHED", "FINISHED"]
+
+
 def test_another_recipe_has_a_parent_of_its_own(workspace, command):
     assert command("1")[0] == 0
     change_params({"train.learning_rate": 0.002})
@@ -97,11 +140,19 @@ def test_another_recipe_has_a_parent_of_its_own(workspace, command):
     assert (workspace / "reports/other.json").is_file()
 
 
-@pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
-def test_a_count_that_is_none_is_refused(command, count):
-    code, out, err = command(count)
+@pytest.mark.parametrize("count", ["0", "-1", "1001"])
+def test_a_count_out_of_range_is_refused(command, count):
+    code, out, err = command("--", count)
+    assert (code, out, err) == (2, "", f"error: COUNT is {count}; allowed is a whole number from 1 to 1000\n")
+
+
+@pytest.mark.parametrize("arguments", [["many"], ["1.5"], []])
+def test_what_is_no_count_is_refused(command, arguments):
+    code, out, err = command(*arguments)
     assert (code, out) == (2, "")
+    assert err.startswith("error: ")
     assert "COUNT" in err
+    assert err.count("\n") == 1
 
 
 def test_seeds_beyond_the_greatest_are_refused(command):

@@ -9,6 +9,8 @@ from torch import Tensor
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.torch_training import torch_batches
 from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
+from lifline.data.augmentation import augment
+from lifline.params import read_params
 from lifline.snn import SpikingNetwork, decode
 from lifline.snn.loss import membrane_ce
 from lifline.training import Adam
@@ -24,6 +26,14 @@ def train(task: Task, data: Path) -> Iterator[Tensor]:
         loss.backward()
         adam.step(task.learning_rate)
         yield loss.detach()
+
+
+def augment_batches(task: Task, data: Path) -> Iterator[float]:
+    """What the augmentation of params.yaml adds to the training step."""
+    augmentation, generator = read_params().augmentation, torch.Generator()
+    for images, _ in torch_batches(task, data):
+        augment(images, augmentation, generator)
+        yield 0.0
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:

@@ -5,27 +5,20 @@ from typing import Annotated
 
 import typer
 
-from lifline.errors import run_command
+from lifline.errors import INTERRUPTED, LiflineError, run_command
+
+MAX_SEEDS = 1000
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,
     help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it in the folder with params.yaml.",
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps a lone command a subcommand."""
-
-
 @app.command()
-def preset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml: tutorial, fast.")],
-) -> None:
-    """Write a recipe from presets/ into params.yaml, and show what changed.
+def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
+    """Write a recipe into params.yaml, and show what changed: tutorial, fast.
 
     Comments, the seed, the device and all else that the recipe does not name stay. `git checkout params.yaml` goes
     back to the committed params.
@@ -37,10 +30,10 @@ def preset(
 
 @app.command()
 def seeds(
-    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=1000, help="How many seeds, from train.seed on.")],
+    count: Annotated[int, typer.Argument(metavar="COUNT", help="How many, from train.seed on.")],
     output: Annotated[Path, typer.Option(help="Where to write the results, as JSON.")] = Path("reports/seeds.json"),
 ) -> None:
-    """Train and evaluate the recipe in params.yaml with COUNT seeds; print the mean and the spread.
+    """Train and evaluate the params with many seeds: mean and spread.
 
     The trainings are runs of MLflow's experiment lifline-seeds, under one parent. Interrupted, the same command goes
     on; with a greater COUNT it adds to what is there.
@@ -49,6 +42,8 @@ def seeds(
     from lifline.params import read_params
     from lifline.seeds import summarize, train_seeds
 
+    if not 1 <= count <= MAX_SEEDS:
+        raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
     params = read_params()
     results = []
     for result in train_seeds(params, count):
@@ -62,4 +57,13 @@ def seeds(
 
 def main() -> None:
     """Run the command that is asked for; errors are one line, exit code 2."""
-    run_command(app)
+    run_command(_run)
+
+
+def _run() -> None:
+    try:
+        exit_code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        raise LiflineError(f"{error.format_message().rstrip('.')}; `lifline --help` tells what there is") from None
+    if exit_code == INTERRUPTED:
+        raise KeyboardInterrupt

@@ -2,17 +2,41 @@
 
 import hashlib
 import json
+import os
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from lifline.data.mnist import DATA_SHA256
+from lifline.device import describe_device
 from lifline.params import Params
 
+CODE = ("data/*.py", "snn/**/*.py", "training.py")
+LIBRARIES = ("torch", "numba")
 
-def fingerprint(params: Params) -> str:
-    """A hash of the params that training reads, of the data and of lifline's code; equal ones train equal networks."""
+
+def fingerprint(params: Params, device: torch.device) -> str:
+    """A hash of what decides the bits that training ends with.
+
+    That are the params it reads, the data, its code, the kernels, the device with its threads, and the libraries that
+    compute.
+    """
     parts = {
         "params": params.model_dump(exclude={"export"}),
         "data": DATA_SHA256,
-        "code": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(Path(__file__).parent.rglob("*.py"))],
+        "code": _code_sha256(),
+        "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
+        "device": describe_device(device),
+        "libraries": [version(library) for library in LIBRARIES],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code_sha256() -> str:
+    """Of the code as it is at first: a process does not run what is written later."""
+    package = Path(__file__).parent
+    files = sorted(path for pattern in CODE for path in package.glob(pattern) if path.is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

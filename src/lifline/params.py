@@ -15,6 +15,7 @@ from lifline.errors import ParamsError
 Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
 LossName = Literal["membrane_ce", "count_ce", "rate_mse"]
 SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
+MAX_LAYERS = 16
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -36,14 +37,11 @@ class DataParams(Section):
 class NetworkParams(Section):
     """The network: its layers, its neurons, and how its output spikes become a class."""
 
-    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=16)]
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=MAX_LAYERS)]
     """Neurons in each hidden layer."""
 
     beta: Rate
     """Membrane decay per step: 0 forgets at once, 1 never."""
-
-    learn_beta: bool
-    """Whether training changes beta, from there on, separately for each layer."""
 
     threshold: Annotated[float, Field(gt=0, le=1_000)]
     """Membrane above which a neuron fires; subtracted from the membrane when it has."""
@@ -136,7 +134,7 @@ class Params(Section):
     augmentation: AugmentationParams
     export: ExportParams
 
-    def flat(self) -> dict[str, bool | int | float | str | list[int]]:
+    def flat(self) -> dict[str, int | float | str | list[int]]:
         """The params under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
@@ -163,23 +161,19 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         ParamsError: the file cannot be read, or a key is missing, unknown, of the wrong type or out of range.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
-    except ValueError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    return _validated(parse_yaml(text, path), f"{path}: ")
+    return _validated(read_sections(path), f"{path}: ")
 
 
-def parse_yaml(text: str, path: Path) -> dict[str, Any]:
-    """Parse the text of a file with sections of params.
+def read_sections(path: Path) -> dict[str, Any]:
+    """Read a file with sections of params, which are not checked.
 
     Raises:
-        ParamsError: it is not YAML, or holds no sections.
+        ParamsError: it cannot be read, is not YAML, or holds no sections.
     """
     try:
-        values = YAML(typ="safe", pure=True).load(text)
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
     except (YAMLError, ValueError, RecursionError) as error:  # ruamel lets the ValueError of a bad date or number pass
         raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(values, dict):
@@ -189,9 +183,16 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
 
 def _validated(values: Mapping[str, Any], where: str) -> Params:
     try:
-        return Params.model_validate(values)
+        params = Params.model_validate(values)
     except ValidationError as error:
         raise ParamsError(f"{where}{_first_of(error)}") from None
+    train = params.train
+    if train.warmup_epochs > train.epochs:
+        raise ParamsError(
+            f"{where}train.warmup_epochs is {train.warmup_epochs}; allowed is a number from 0 to train.epochs, "
+            f"{train.epochs}"
+        )
+    return params
 
 
 def describe_field(field: FieldInfo) -> str:
@@ -199,11 +200,9 @@ def describe_field(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
-    if kind is bool:
-        return "true, false"
     if get_origin(kind) is list:
         element, constraints = get_args(get_args(kind)[0])
-        return f"a list like [1000] or [800, 800], each {_describe_number(element, constraints.metadata)}"
+        return f"a list of 1 to {MAX_LAYERS}, like [1000], each {_describe_number(element, constraints.metadata)}"
     return _describe_number(kind, field.metadata)
 
 

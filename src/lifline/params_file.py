@@ -1,17 +1,18 @@
-"""Changing `params.yaml` for the user: values are replaced, comments and order stay."""
+"""Changing `params.yaml` for the user: values are replaced, all else stays as it is, to the byte."""
 
 import difflib
-import io
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
 
 from lifline.errors import ParamsError
 from lifline.files import write_bytes
-from lifline.params import parse_yaml, read_params
+from lifline.params import read_params, read_sections
 
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
@@ -27,49 +28,57 @@ def preset_values(name: str) -> dict[str, Any]:
     if name not in names:
         raise ParamsError(f"preset is {name!r}; allowed is one of {PRESETS}/: {', '.join(names)}")
     path = PRESETS / f"{name}.yaml"
-    sections = parse_yaml(path.read_text(encoding="utf-8"), path)
+    sections = read_sections(path)
     if not all(isinstance(values, dict) for values in sections.values()):
         raise ParamsError(f"{path} must hold sections of keys and values")
-    pairs = ((f"{section}.{key}", value) for section, values in sections.items() for key, value in values.items())
-    return dict(pairs)
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
 
 
 def change_params(values: Mapping[str, Any]) -> str:
     """Write values, by dotted name, into `params.yaml`; returns the difference, as a diff.
 
     Raises:
-        ParamsError: `params.yaml` cannot be read, or is not allowed with these values; it stays as it was.
+        ParamsError: `params.yaml` cannot be read or changed, or is not allowed with these values; it stays as it was.
     """
-    read_params(PARAMS).with_values(values)
-    before = PARAMS.read_text(encoding="utf-8")
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    document = yaml.load(before)
-    for name, value in values.items():
-        section, key = name.split(".")
-        if document[section][key] != value:
-            document[section][key] = _in_a_line(value)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    after = text.getvalue()
-    if after != before:
-        write_bytes(PARAMS, after.encode())
-    return "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True),
-            after.splitlines(keepends=True),
-            fromfile=f"{PARAMS} before",
-            tofile=f"{PARAMS} now",
-            n=0,
-        )
-    )
+    before = read_params(PARAMS)
+    wanted = before.with_values(values)
+    changes = {name: value for name, value in wanted.flat().items() if value != before.flat()[name]}
+    if not changes:
+        return ""
+    path = PARAMS.resolve()
+    old = path.read_bytes().decode()
+    new = _replaced(old, changes)
+    if _parsed(new) != wanted.model_dump():
+        raise ParamsError(f"{PARAMS} is YAML that cannot be changed value by value; set by hand: {changes}")
+    write_bytes(path, new.encode())
+    lines = [text.splitlines(keepends=True) for text in (old, new)]
+    return "".join(difflib.unified_diff(lines[0], lines[1], f"{PARAMS} before", f"{PARAMS} now", n=0))
 
 
-def _in_a_line(value: Any) -> Any:
-    """A list as `[1000]`, not one element a line."""
-    if not isinstance(value, list):
-        return value
-    sequence = CommentedSeq(value)
-    sequence.fa.set_flow_style()
-    return sequence
+def _replaced(text: str, values: Mapping[str, Any]) -> str:
+    """The text of a YAML file with other values; comments that follow in the same line stay in their column."""
+    places = _places(text)
+    for name, value in sorted(values.items(), key=lambda item: -places[item[0]].start):
+        place, written = places[name], value if isinstance(value, str) else json.dumps(value)
+        gap = re.match(" +(?=#)", text[place.stop :])
+        end = place.stop + len(gap.group()) if gap else place.stop
+        padding = " " * max(1, end - place.start - len(written)) if gap else ""
+        text = text[: place.start] + written + padding + text[end:]
+    return text
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return None
+
+
+def _places(text: str) -> dict[str, slice]:
+    """Where each value stands in the text, by dotted name."""
+    document = YAML().compose(text)
+    return {
+        f"{section.value}.{key.value}": slice(value.start_mark.index, value.end_mark.index)
+        for section, keys in document.value
+        for key, value in keys.value
+    }

@@ -1,18 +1,21 @@
 """One recipe trained with many seeds: how good it is, and how much of a single result is luck."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 import torch
 
 from lifline import tracking
-from lifline.checkpoint import Checkpoint
+from lifline.checkpoint import checkpoint_of
 from lifline.data.mnist import LabelledImages, load_mnist
 from lifline.device import choose_device, describe_device
+from lifline.errors import TrainingError
 from lifline.evaluation import evaluate
-from lifline.files import MNIST, sha256_of_bytes
+from lifline.files import MNIST, repository_root, sha256_of_bytes
 from lifline.fingerprint import fingerprint
+from lifline.locks import locked
 from lifline.model_file import network_bytes
 from lifline.params import Params
 from lifline.tracked_training import train_tracked
@@ -36,8 +39,8 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
     device = choose_device(params.train.device)
     images, test = load_mnist(MNIST, "train"), load_mnist(MNIST, "test").to(device)
-    recipe = fingerprint(params.with_values({"train.seed": 0}))
-    with tracking.seeds_run(params, recipe) as done:
+    recipe = fingerprint(params.with_values({"train.seed": 0}), device)
+    with _alone(recipe), tracking.seeds_run(params, recipe) as done:
         results = []
         for each in seeded:
             seed = each.train.seed
@@ -47,7 +50,7 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
                 result = _train_and_evaluate(each, images, test, device)
             results.append(result)
             yield result
-        tracking.log_metrics(summarize(results))
+        tracking.log_metrics(summarize(results) | {"num_seeds": count})
 
 
 def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
@@ -68,16 +71,25 @@ def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
     }
 
 
+@contextmanager
+def _alone(recipe: str) -> Iterator[None]:
+    lock = repository_root() / ".checkpoints" / f"seeds-{recipe[:16]}.lock"
+    try:
+        with locked(lock, wait=False):
+            yield
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
+
+
 def _train_and_evaluate(
     params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
 ) -> SeedResult:
-    checkpoint = Checkpoint(params)
     decoding = params.network.decoding
-    with tracking.seed_run(params, describe_device(device)):
+    with checkpoint_of(params, device) as checkpoint, tracking.seed_run(params, describe_device(device)):
         state = train_tracked(params, images, device, checkpoint)
         tracking.log_dataset("mnist-test", "test")
         evaluation = evaluate(state.network, test, decoding)
         tracking.log_metrics({"test": evaluation.as_metrics()})
         tracking.tag_model(sha256_of_bytes(network_bytes(state.network, params.network)))
-    checkpoint.remove()
     return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, evaluation.accuracy(decoding))

@@ -8,7 +8,7 @@ from lifline.data.batches import split_off_validation
 from lifline.data.mnist import LabelledImages
 from lifline.model_file import new_network
 from lifline.params import Params
-from lifline.training import TrainingState, fit, num_iterations
+from lifline.training import TrainingState, fit, iterations_per_epoch
 from lifline.training_display import training_display
 
 
@@ -24,7 +24,7 @@ def train_tracked(
     state = TrainingState(new_network(params.network, params.train.seed).to(device), params.train.seed)
     checkpoint.restore(state)
     tracking.log_dataset("mnist-train", "training")
-    with training_display(num_iterations(training, params.train)) as display:
+    with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:
         if state.reports:
             display.show_resumption(state.reports[-1])
             tracking.log_resumption(state.reports)

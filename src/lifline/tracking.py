@@ -42,13 +42,13 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
+from lifline.epoch_report import EpochReport
 from lifline.errors import TrackingError
 from lifline.files import repository_root
 from lifline.locks import abandoned, locked
 from lifline.params import Params
 from lifline.signals import signals_held_off
 from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_uri, shown
-from lifline.training import EpochReport
 
 EXPERIMENT = "lifline"
 SEEDS_EXPERIMENT = "lifline-seeds"
@@ -135,7 +135,8 @@ def tag_model(model_sha256: str) -> None:
 
 def _copy_what_is_missing(earlier: Run, run: Run) -> None:
     metrics = earlier.data.metrics.items()
-    mlflow.log_metrics({name: value for name, value in metrics if name.startswith(("test/", "export/"))})
+    missing = {name: value for name, value in metrics if name not in run.data.metrics}
+    mlflow.log_metrics({name: value for name, value in missing.items() if name.startswith(("test/", "export/"))})
     if earlier.inputs and earlier.inputs.dataset_inputs:
         _client().log_inputs(run.info.run_id, datasets=earlier.inputs.dataset_inputs)
     if models := _logged_models(earlier):
@@ -244,7 +245,7 @@ def _run(
     lock = _locks() / token_hex(16)
     with _translated_errors(uri):
         experiment_id = _open_store(uri, experiment)
-        _close_runs_of_dead_processes(experiment_id)
+        _close_runs_of_dead_processes()
         known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
         with locked(lock), _closing_run(lock):
             if known:
@@ -403,10 +404,11 @@ def _open_experiment(uri: str, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-def _close_runs_of_dead_processes(experiment_id: str) -> None:
+def _close_runs_of_dead_processes() -> None:
     """Mark as KILLED what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it."""
+    experiments = [experiment.experiment_id for experiment in _client().search_experiments()]
     for lock in abandoned(_locks()):
-        for run in _client().search_runs([experiment_id], filter_string=f"tags.{LOCK_TAG} = '{lock.name}'"):
+        for run in _client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'"):
             if run.info.status == "RUNNING":
                 _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
                 _client().set_terminated(run.info.run_id, "KILLED")

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from torch.optim.adam import adam
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
 from lifline.data.mnist import LabelledImages
+from lifline.epoch_report import EpochReport
 from lifline.errors import TrainingError
 from lifline.evaluation import validate
 from lifline.params import Params, TrainParams
@@ -37,44 +37,6 @@ class Step(NamedTuple):
     """Images of the batch that were decided right, 0-d."""
 
     num_images: int
-
-
-class EpochReport(NamedTuple):
-    """What one pass over the training images did."""
-
-    epoch: int
-    """Counted from 1."""
-
-    iteration: int
-    """Optimizer steps so far, over all epochs."""
-
-    losses: list[float]
-    """The training loss at each iteration of the epoch."""
-
-    train_accuracy: float
-    """Share of the training images that were right when they were shown."""
-
-    validation_loss: float
-    validation_accuracy: float
-    images_per_second: float
-    """Training images over `seconds`."""
-
-    seconds: float
-    """Time in training, without validation."""
-
-    steps_per_loss: int
-    """Simulation steps over which a loss is summed: `num_steps` or 1."""
-
-    def as_metrics(self) -> dict[str, dict[str, float]]:
-        """The figures that do not depend on the clock, by part of the data."""
-        return {
-            "train": self._losses(fmean(self.losses)) | {"accuracy": self.train_accuracy},
-            "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
-        }
-
-    def _losses(self, loss: float) -> dict[str, float]:
-        """Losses at different numbers of steps compare only per step."""
-        return {"loss": loss, "loss_per_step": loss / self.steps_per_loss}
 
 
 class Adam:
@@ -110,22 +72,22 @@ class TrainingState:
         self.reports: list[EpochReport] = []
 
     def tensors(self) -> dict[str, Tensor]:
-        """All but the reports, under names; on the CPU or on the network's device."""
+        """All but the reports, under names; but for the generator's, they are the state itself, not copies."""
         optimizer = self.optimizer
         lists = {
             "network": self.network.state_dict().values(),
             "adam.averages": optimizer.averages,
             "adam.averages_of_squares": optimizer.averages_of_squares,
             "adam.steps": optimizer.steps,
-            "generator": [self.generator.get_state()],
         }
-        return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
+        tensors = {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
+        return tensors | {"generator": self.generator.get_state()}
 
     def restore(self, tensors: Mapping[str, Tensor], reports: list[EpochReport]) -> None:
         """Go back to where `tensors` and `reports` were taken."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
-        self.generator.set_state(tensors["generator.0"])
+        self.generator.set_state(tensors["generator"])
         self.reports = reports
 
 
@@ -152,7 +114,7 @@ def fit(
     decoding = params.network.decoding
     for epoch in range(len(state.reports) + 1, params.train.epochs + 1):
         started = time.perf_counter()
-        steps = list(_epoch(state, training, params, loss, on_step))
+        steps = _epoch(state, training, params, loss, on_step)
         seconds = time.perf_counter() - started
         validated = validate(state.network, validation, loss, decoding)
         if not math.isfinite(validated.loss):
@@ -174,36 +136,33 @@ def fit(
 
 def _epoch(
     state: TrainingState, training: LabelledImages, params: Params, loss: Loss, on_step: Callable[[Step], None]
-) -> Iterator[Step]:
+) -> list[Step]:
     """Take the optimizer steps of an epoch."""
-    network, train = state.network, params.train
-    iterations = num_iterations(training, train) // train.epochs
-    before = state.reports[-1].iteration if state.reports else 0
-    unchecked: list[Step] = []
+    train = params.train
+    iterations = iterations_per_epoch(training, train)
+    before = len(state.reports) * iterations
+    steps: list[Step] = []
     batches = shuffled_batches(training, train.batch_size, state.generator)
     for iteration, (images, labels) in enumerate(batches, start=before + 1):
         distorted = augment(images, params.augmentation, state.generator)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            record = network(distorted)
+            record = state.network(distorted)
         batch_loss = loss(record, labels)
-        network.zero_grad()
+        state.network.zero_grad()
         batch_loss.backward()
         state.optimizer.step(learning_rate_at(iteration / iterations, train))
         num_correct = (decode(record, params.network.decoding) == labels).sum()
-        step = Step(iteration, batch_loss.detach(), num_correct, len(labels))
-        unchecked.append(step)
-        if iteration % ITERATIONS_PER_CHECK == 0:
-            _check_finite(unchecked, train)
-            unchecked = []
-        on_step(step)
-        yield step
-    if unchecked:
-        _check_finite(unchecked, train)
+        steps.append(Step(iteration, batch_loss.detach(), num_correct, len(labels)))
+        if len(steps) % ITERATIONS_PER_CHECK == 0:
+            _check_finite(steps[-ITERATIONS_PER_CHECK:], train)
+        on_step(steps[-1])
+    _check_finite(steps, train)
+    return steps
 
 
-def num_iterations(training: LabelledImages, params: TrainParams) -> int:
-    """Optimizer steps over all epochs."""
-    return params.epochs * math.ceil(len(training.labels) / params.batch_size)
+def iterations_per_epoch(training: LabelledImages, params: TrainParams) -> int:
+    """Optimizer steps in a pass over the training images."""
+    return math.ceil(len(training.labels) / params.batch_size)
 
 
 def learning_rate_at(epoch: float, params: TrainParams) -> float:

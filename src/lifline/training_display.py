@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lifline.epoch_report import EpochReport
 from lifline.progress import new_bar
-from lifline.training import EpochReport, Step
+from lifline.training import Step
 
 
 class TrainingDisplay:

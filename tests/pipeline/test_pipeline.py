@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import mlflow
@@ -18,6 +19,7 @@ import pytest
 
 from lifline.files import sha256_of
 from lifline.params import read_params
+from lifline.params_file import change_params
 from tests.conftest import ROOT, clean_environment, write_tutorial_params
 
 SMALL = {"network.hidden": [60], "network.num_steps": 8, "data.validation_size": 20_000}
@@ -99,6 +101,11 @@ def test_reports_agree_with_each_other(clone):
     assert evaluation["accuracy"] == evaluation["correct"] / 10_000
     assert evaluation["accuracy"] > 0.7
     assert export["class_mismatches"] == 0
+    stops = evaluation["by_num_steps"]
+    assert [stop["num_steps"] for stop in stops] == list(range(1, 9))
+    assert stops[-1]["accuracy"] == evaluation["accuracy"]
+    assert stops[-1]["spikes_per_image"] == sum(evaluation["spikes_per_image"].values())
+    assert stops[0]["spikes_per_image"] < stops[-1]["spikes_per_image"]
     with (clone.folder / "reports/loss.csv").open() as file:
         points = list(csv.DictReader(file))
     training = clone.json("reports/train.json")
@@ -184,7 +191,13 @@ def test_dvc_shows_metrics_plots_and_params(clone):
     assert shown[""]["data"]["reports/evaluation.json"]["data"]["accuracy"] == accuracy
     assert "plots" in clone.run("dvc", "plots", "show", "--out", "dvc_plots")
     page = (clone.folder / "dvc_plots/index.html").read_text()
-    for title in ("Loss", "Validation accuracy", "Confusion on the test set"):
+    for title in (
+        "Loss",
+        "Validation accuracy",
+        "Confusion on the test set",
+        "Accuracy by number of steps",
+        "Spikes by number of steps",
+    ):
         assert title in page
     params = clone.folder / "params.yaml"
     params.write_text(params.read_text().replace("beta: 0.95", "beta: 0.9"))
@@ -228,8 +241,8 @@ def test_an_experiment_in_place_compares(clone):
 
 def test_after_a_sigkill_the_same_command_goes_on(clone):
     clone.git("checkout", "--quiet", ".")
-    params = clone.folder / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 1", "epochs: 10000"))
+    with chdir(clone.folder):
+        change_params({"train.epochs": 30})
     num_runs = len(clone.runs())
     repro = subprocess.Popen(
         ["dvc", "repro"], cwd=clone.folder, env=clone.environment, start_new_session=True,
@@ -237,14 +250,16 @@ def test_after_a_sigkill_the_same_command_goes_on(clone):
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
-        while len(clone.runs()) == num_runs:
+        while not list(clone.folder.glob(".checkpoints/*.safetensors")):
             assert repro.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
     finally:
         os.killpg(repro.pid, signal.SIGKILL)
         repro.wait()
-    clone.git("checkout", "--quiet", "params.yaml")
-    clone.run("dvc", "repro")
-    assert clone.git("status", "--porcelain") == ""
-    assert [run.info.status for run in clone.runs()][num_runs:] == ["KILLED", "FINISHED"]
+    assert "goes on after epoch" in clone.run("dvc", "repro")
+    killed, finished = clone.runs()[num_runs:]
+    assert [killed.info.status, finished.info.status] == ["KILLED", "FINISHED"]
+    assert finished.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
+    assert clone.json("reports/train.json")["epochs"] == 30
+    assert not list(clone.folder.glob(".checkpoints/*"))

@@ -51,6 +51,32 @@ def test_learns_as_the_tutorials_network_does():
         torch.testing.assert_close(our.grad, their.grad)
 
 
+def test_a_second_hidden_layer_is_the_same_neurons_on_currents_that_change():
+    network = SpikingNetwork(12, [30, 20], 4, beta=0.9, num_steps=8, threshold=0.2, seed=3)
+    neurons = [snntorch.Leaky(beta=0.9, threshold=0.2) for _ in network.layers]
+    membranes = [neuron.init_leaky() for neuron in neurons]
+    spikes, counts = [], [torch.zeros(5, 30), torch.zeros(5, 20)]
+    for _ in range(8):
+        signal = images()
+        for i, (layer, neuron) in enumerate(zip(network.layers, neurons, strict=True)):
+            signal, membranes[i] = neuron(layer(signal), membranes[i])
+            if i < 2:
+                counts[i] += signal
+        spikes.append(signal)
+    record = network(images())
+    assert record.spikes.sum() > 0
+    assert torch.equal(record.spikes, torch.stack(spikes))
+    for ours, theirs in zip(record.hidden_counts, counts, strict=True):
+        assert torch.equal(ours, theirs)
+
+    torch.stack(spikes).mean().backward()
+    expected = [layer.weight.grad.clone() for layer in network.layers]
+    network.zero_grad()
+    record.spikes.mean().backward()
+    for layer, gradient in zip(network.layers, expected, strict=True):
+        torch.testing.assert_close(layer.weight.grad, gradient)
+
+
 def test_the_input_layer_is_computed_once_for_a_static_image():
     network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
     shapes = []

@@ -35,7 +35,7 @@ def augment(images: Tensor, params: AugmentationParams, generator: torch.Generat
     """
     if not any(params.model_dump().values()):
         return images
-    coefficients = _draw_coefficients(len(images), params, generator).to(images.device, non_blocking=True)
+    coefficients = _draw_coefficients(len(images), params, generator).to(images.device, non_blocking=images.is_cuda)
     places = (_basis(images.device) @ coefficients).unflatten(1, (IMAGE_SIDE, IMAGE_SIDE))
     pictures = images.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
     return grid_sample(pictures, places, align_corners=False).flatten(1)
@@ -47,7 +47,11 @@ def _draw_coefficients(batch_size: int, params: AugmentationParams, generator: t
     def within(limit: float, *shape: int) -> Tensor:
         return limit * (2 * torch.rand(batch_size, *shape, generator=generator) - 1)
 
-    angle, shear, scales = within(math.radians(params.rotation)), within(params.shear), 1 + within(params.scale, 2)
+    angle, shear, scales = (
+        within(math.radians(params.rotation)),
+        within(params.shear),
+        1 / (1 + within(params.scale, 2)),
+    )
     from_x = torch.stack([angle.cos(), angle.sin()], 1) * scales[:, :1]
     from_y = torch.stack([shear - angle.sin(), angle.cos()], 1) * scales[:, 1:]
     shift = within(PIXEL * params.shift, 2)

@@ -128,7 +128,9 @@ def _at_least_float32(current: Tensor) -> Tensor:
 
 
 def _per_neuron(beta: float | Tensor, current: Tensor) -> Tensor:
-    return torch.as_tensor(beta, dtype=current.dtype, device=current.device).expand(current.shape[-1])
+    if isinstance(beta, Tensor):
+        return beta.to(current).expand(current.shape[-1])
+    return torch.full(current.shape[-1:], beta, dtype=current.dtype, device=current.device)  # without a wait for CUDA
 
 
 def _check(

@@ -52,4 +52,4 @@ def rate_mse(record: Record, labels: Tensor, correct_rate: float, incorrect_rate
 
 def hidden_firing_rate(record: Record) -> Tensor:
     """Spikes per hidden neuron and step, the mean over batch and neurons."""
-    return torch.cat(tuple(record.hidden_counts), 1).mean() / len(record.spikes)
+    return torch.cat(list(record.hidden_counts), 1).mean() / len(record.spikes)

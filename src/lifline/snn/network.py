@@ -27,7 +27,6 @@ class SpikingNetwork(nn.Module):
         hidden: neurons in each hidden layer, H.
         num_classes: output neurons, C.
         beta, threshold, num_steps, surrogate, spike_delay: of every neuron, as in `lif`.
-        learn_beta: let training change beta, from the one given, separately for each layer.
         seed: draws the initial weights, the same on every device.
     """
 
@@ -41,24 +40,20 @@ class SpikingNetwork(nn.Module):
         threshold: float = 1.0,
         surrogate: SurrogateName = "atan",
         spike_delay: int = 0,
-        learn_beta: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.num_steps = num_steps
-        self.neuron: dict[str, Any] = {"threshold": threshold, "surrogate": surrogate, "spike_delay": spike_delay}
+        self.neuron: dict[str, Any] = {
+            "beta": beta,
+            "threshold": threshold,
+            "surrogate": surrogate,
+            "spike_delay": spike_delay,
+        }
         sizes = [num_inputs, *hidden, num_classes]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers: Sequence[nn.Linear] = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))  # type: ignore[assignment]
-        self.beta = beta
-        if learn_beta:
-            self.beta_logits = nn.Parameter(torch.full((len(self.layers),), beta).logit())
-
-    @property
-    def betas(self) -> Sequence[float | Tensor]:
-        """Each layer's membrane decay per step; a learnt one is in [0, 1] since it is a sigmoid."""
-        return self.beta_logits.sigmoid().unbind() if hasattr(self, "beta_logits") else [self.beta] * len(self.layers)
 
     def forward(self, images: Tensor, num_steps: int | None = None) -> Record:
         """Show the network a batch of images.
@@ -68,14 +63,13 @@ class SpikingNetwork(nn.Module):
             num_steps: T for images that are shown at every step, the network's own where none is given.
         """
         is_constant = images.dim() == 2  # noqa: PLR2004
-        steps = (num_steps or self.num_steps) if is_constant else None
+        steps = (self.num_steps if num_steps is None else num_steps) if is_constant else None
         first, *later = self.layers
-        *hidden_betas, output_beta = self.betas
         current = first(images)  # once, where all steps see the same image
         hidden_counts = []
-        for layer, beta in zip(later, hidden_betas, strict=True):
-            current, counts = lif_linear(current, layer.weight, layer.bias, beta, num_steps=steps, **self.neuron)
+        for layer in later:
+            current, counts = lif_linear(current, layer.weight, layer.bias, num_steps=steps, **self.neuron)
             hidden_counts.append(counts)
             steps = None  # from here on each step has a current of its own
-        spikes, membrane = lif(current, output_beta, **self.neuron)
+        spikes, membrane = lif(current, **self.neuron)
         return Record(spikes, membrane, hidden_counts)
