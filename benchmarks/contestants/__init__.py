@@ -31,7 +31,6 @@ REFERENCE = {"LIFLINE_KERNELS": "reference"}
 
 CONTESTANTS = {
     "lifline": Contestant("lifline", "lifline_network:train", FUSED),
-    "augmentation": Contestant("lifline, augmenting the batch alone", "lifline_network:augment_batches", expected=None),
     "reference": Contestant("lifline, reference", "lifline_network:train", REFERENCE),
     "tutorial": Contestant("snnTorch, tutorial", "snntorch_networks:train_tutorial"),
     "snntorch_hoisted": Contestant("snnTorch, hoisted", "snntorch_networks:train_hoisted"),

@@ -9,10 +9,10 @@ from torch import Tensor
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.torch_training import torch_batches
 from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
-from lifline.data.augmentation import augment
+from lifline.data.augmentation import augment as augmentation_of_lifline
 from lifline.params import read_params
 from lifline.snn import SpikingNetwork, decode
-from lifline.snn.loss import membrane_ce
+from lifline.snn.loss import make_loss, membrane_ce
 from lifline.training import Adam
 
 
@@ -28,11 +28,24 @@ def train(task: Task, data: Path) -> Iterator[Tensor]:
         yield loss.detach()
 
 
-def augment_batches(task: Task, data: Path) -> Iterator[float]:
-    """What the augmentation of params.yaml adds to the training step."""
+def train_recipe(task: Task, data: Path) -> Iterator[Tensor]:
+    """The step of the recipe in params.yaml, without its augmentation."""
+    params = read_params()
+    network, loss = new_network(task), make_loss(params.train)
+    adam = Adam(network)
+    for images, labels in torch_batches(task, data):
+        value = loss(network(images), labels)
+        network.zero_grad()
+        value.backward()
+        adam.step(params.train.learning_rate)
+        yield value.detach()
+
+
+def augment(task: Task, data: Path) -> Iterator[float]:
+    """The augmentation of the recipe in params.yaml, alone."""
     augmentation, generator = read_params().augmentation, torch.Generator()
     for images, _ in torch_batches(task, data):
-        augment(images, augmentation, generator)
+        augmentation_of_lifline(images, augmentation, generator)
         yield 0.0
 
 
