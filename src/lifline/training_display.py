@@ -40,14 +40,14 @@ class TrainingDisplay:
     def show_epoch(self, report: EpochReport) -> None:
         """Leave a line about a finished epoch."""
         line = (
-            f"epoch {report.epoch}: validation loss {report.validation_loss:.3f}, "
+            f"epoch {report.epoch}: validation loss {report.validation_loss:.3g}, "
             f"accuracy {report.validation_accuracy:.2%}, {report.images_per_second:,.0f} images per second"
         )
         self.progress.console.print(line, highlight=False)
 
     @staticmethod
     def _figures(step: Step) -> str:
-        return f"loss {step.loss.item():7.3f}  accuracy {step.num_correct.item() / step.num_images:6.1%}"
+        return f"loss {step.loss.item():8.3g}  accuracy {step.num_correct.item() / step.num_images:6.1%}"
 
 
 @contextmanager

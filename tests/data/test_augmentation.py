@@ -81,7 +81,9 @@ def test_shear_slants_by_pixels_per_pixel_of_height():
 def test_elastic_displaces_by_its_standard_deviation_at_the_nodes():
     ramp = (torch.arange(28.0) / 28).expand(2000, 28, 28)  # its brightness tells where a pixel comes from
     for axes in ((0, 1, 2), (0, 2, 1)):
-        displacement = distorted(ramp.permute(axes), elastic=1.0)[:, 13, 13] * 28 - 13  # the nearest to the central node
+        displacement = (
+            distorted(ramp.permute(axes), elastic=1.0)[:, 13, 13] * 28 - 13
+        )  # the nearest to the central node
         assert displacement.mean().abs() < 0.1
         assert displacement.std() == pytest.approx(1, abs=0.05)
 
