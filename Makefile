@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test bench lint lock ui clean
+.PHONY: help repro test tune bench lint lock ui dashboard clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
@@ -21,6 +21,9 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 
 test: $(INSTALLED)  ## run the test suite
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+
+tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials
+	lifline tune
 
 bench: $(BENCH_INSTALLED)  ## race lifline against other libraries, write benchmarks/results/
 	python -m benchmarks
@@ -37,6 +40,9 @@ lock: $(INSTALLED)  ## renew requirements.lock and requirements-bench.lock from 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	mlflow ui --host 127.0.0.1 --port 5000 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
+
+dashboard: $(INSTALLED)  ## serve optuna-dashboard on this repository's studies
+	optuna-dashboard --host 127.0.0.1 --port 8080 optuna.journal
 
 clean:  ## remove the environment and caches; keep data, models and runs
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots src/*.egg-info

@@ -12,7 +12,9 @@ from lifline.params_file import change_params, preset_values
 from tests.conftest import ROOT
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
-NOT_OF_A_RECIPE = {"data.validation_size", "train.seed", "train.device", "export.max_class_mismatches"}
+NOT_OF_A_RECIPE = {
+    "data.validation_size", "train.seed", "train.device", "export.max_class_mismatches", "tune.epochs", "tune.space",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """The `lifline` command: what is not a stage of the pipeline."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from lifline.errors import INTERRUPTED, LiflineError, run_command
 
 MAX_SEEDS = 1000
+
 
 app = typer.Typer(
     add_completion=False,
@@ -53,6 +54,64 @@ def seeds(
     for name, figures in summary.items():
         print(f"{name:<20}" + "  ".join(f"{figure} {value:.2%}" for figure, value in figures.items()))
     write_json(output, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
+
+
+@app.command()
+def tune(
+    trials: Annotated[int, typer.Option(help="How many the study is to have, those of earlier calls included.")] = 30,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
+    cost: Annotated[
+        Literal["synaptic_operations", "num_steps"] | None,
+        typer.Option(help="Search the front of accuracy against this cost."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="A name, in place of a hash of what the study is.")] = None,
+) -> None:
+    """Search tune.space of params.yaml for accurate params, on validation data.
+
+    Trial 0 is the params as they are. Stopped, the same command goes on. Trials are runs of MLflow's experiment
+    lifline-tuning, under one parent; `lifline promote` writes the winner into params.yaml.
+    """
+    from lifline.params import read_params
+    from lifline.tuning.display import show_study
+    from lifline.tuning.driver import tune as run_study
+
+    if trials < 1:
+        raise LiflineError(f"--trials is {trials}; allowed is a whole number from 1")
+    params = read_params()
+    with show_study(trials) as display:
+        for ended in run_study(params, trials, timeout, cost, study, display.show_epoch):
+            display.show_trial(*ended)
+
+
+@app.command()
+def studies() -> None:
+    """List the studies: trials by state, best values."""
+    from lifline.tuning.display import describe_study
+    from lifline.tuning.winner import all_studies
+
+    for study in all_studies():
+        print(describe_study(study))
+
+
+@app.command()
+def promote(
+    study: Annotated[str | None, typer.Option(help="By default the newest.")] = None,
+    trial: Annotated[int | None, typer.Option(help="By default the best.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="With a cost: the cheapest trial from this, 0 to 1.")
+    ] = None,
+    max_cost: Annotated[float | None, typer.Option(help="With a cost: the most accurate trial up to this.")] = None,
+) -> None:
+    """Write a study's winner into params.yaml, and show what changed."""
+    from lifline.params import read_params
+    from lifline.params_file import change_params
+    from lifline.tuning.winner import find_study, values_of, winner
+
+    found = find_study(study)
+    best = winner(found, trial, min_accuracy, max_cost)
+    difference = change_params(values_of(best, read_params()))
+    print(difference or "params.yaml holds these params already")
+    print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
 
 
 def main() -> None:

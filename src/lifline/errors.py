@@ -34,6 +34,10 @@ class TrainingError(LiflineError):
     """Training cannot start or cannot go on."""
 
 
+class TuningError(LiflineError):
+    """A study cannot be found, made or read."""
+
+
 class SettingError(LiflineError, ValueError):
     """An environment variable of lifline's has a value that is not allowed."""
 

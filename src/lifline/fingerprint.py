@@ -24,7 +24,7 @@ def fingerprint(params: Params, device: torch.device) -> str:
     compute.
     """
     parts = {
-        "params": params.model_dump(exclude={"export"}),
+        "params": params.model_dump(exclude={"export", "tune"}),
         "data": DATA_SHA256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),

@@ -118,6 +118,16 @@ class AugmentationParams(Section):
     """Elastic distortion: standard deviation of the displacements, in pixels, at the 5 by 5 nodes of a grid."""
 
 
+class TuneParams(Section):
+    """What `lifline tune` searches."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    """Epochs of each trial, in place of train.epochs."""
+
+    space: dict[str, Any]
+    """Params by dotted name, each with low, high and maybe log: true, or with a list of choices."""
+
+
 class ExportParams(Section):
     """When an exported model is good enough."""
 
@@ -133,12 +143,13 @@ class Params(Section):
     train: TrainParams
     augmentation: AugmentationParams
     export: ExportParams
+    tune: TuneParams
 
     def flat(self) -> dict[str, int | float | str | list[int]]:
-        """The params under dotted names: `{"network.beta": 0.95, ...}`."""
+        """The params of the pipeline under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
-            for section, values in self.model_dump().items()
+            for section, values in self.model_dump(exclude={"tune"}).items()
             for name, value in values.items()
         }
 
@@ -200,6 +211,8 @@ def describe_field(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
+    if get_origin(kind) is dict:
+        return "a mapping"
     if get_origin(kind) is list:
         element, constraints = get_args(get_args(kind)[0])
         return f"a list of 1 to {MAX_LAYERS}, like [1000], each {_describe_number(element, constraints.metadata)}"

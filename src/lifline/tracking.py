@@ -35,7 +35,7 @@ import requests
 import sqlalchemy
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModelOutput, Metric, Run
+from mlflow.entities import LoggedModelOutput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -52,9 +52,11 @@ from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_ur
 
 EXPERIMENT = "lifline"
 SEEDS_EXPERIMENT = "lifline-seeds"
+TUNING_EXPERIMENT = "lifline-tuning"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
 RECIPE_TAG = "recipe_sha256"
+STUDY_TAG = "study"
 LOCK_TAG = "lock"
 ONNX_TAG = "onnx_sha256"
 FAILURE_TAG = "failure"
@@ -117,6 +119,52 @@ def seed_run(params: Params, device: str) -> Iterator[None]:
     name = f"seed {params.train.seed}"
     with _run(params, {"device": device}, name=name, log_system_metrics=True, experiment=SEEDS_EXPERIMENT):
         yield
+
+
+@contextmanager
+def study_run(params: Params, study: str) -> Iterator[None]:
+    """The parent run of a study's trials, the same one whenever the study goes on.
+
+    Raises:
+        TrackingError: as `training_run`.
+    """
+    with _run(params, {STUDY_TAG: study}, known_by=STUDY_TAG, name=study, experiment=TUNING_EXPERIMENT):
+        yield
+
+
+def start_trial_run(params: Params, number: int) -> str:
+    """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
+    parent = _active_run()
+    tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, "trial": str(number)}
+    run = _client().create_run(parent.info.experiment_id, tags=tags, run_name=f"trial {number}")
+    _client().log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
+    return str(run.info.run_id)
+
+
+def log_trial_epoch(run_id: str, report: EpochReport) -> None:
+    """Log an epoch's metrics to a trial's run."""
+    mlflow.log_metrics(dict(_flat(report.as_metrics())), step=report.epoch, run_id=run_id)
+
+
+def log_trial_costs(run_id: str, costs: Mapping[str, float]) -> None:
+    """Log what an image costs the trained network."""
+    mlflow.log_metrics(dict(_flat({"cost": costs})), run_id=run_id)
+
+
+def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
+    """Close a trial's run as FINISHED, KILLED or FAILED."""
+    if reason:
+        _client().set_tag(run_id, FAILURE_TAG, reason[:500])
+    _client().set_terminated(run_id, status)
+
+
+def log_figures(figures: Mapping[str, bytes]) -> None:
+    """Log PNGs by name to the active run."""
+    with TemporaryDirectory() as folder:
+        for name, png in figures.items():
+            path = Path(folder, name)
+            path.write_bytes(png)
+            mlflow.log_artifact(str(path), "figures")
 
 
 def tag_model(model_sha256: str) -> None:

@@ -1,0 +1,80 @@
+"""Studies that are there, and the trial of one that is to be the pipeline's params."""
+
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from lifline.errors import TuningError
+from lifline.params import Params
+from lifline.tuning.space import as_params
+from lifline.tuning.study import open_storage
+
+
+def all_studies() -> list[Study]:
+    """Every study of this repository, the newest last."""
+    storage = open_storage()
+    return [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+
+
+def find_study(name: str | None) -> Study:
+    """The study with this name, or the newest.
+
+    Raises:
+        TuningError: there is none.
+    """
+    studies = {study.study_name: study for study in all_studies()}
+    if not studies:
+        raise TuningError("there is no study; `lifline tune` makes one")
+    if name is None:
+        return list(studies.values())[-1]
+    if name not in studies:
+        raise TuningError(f"study is {name!r}; allowed are {', '.join(studies)}")
+    return studies[name]
+
+
+def winner(study: Study, number: int | None, min_accuracy: float | None, max_cost: float | None) -> FrozenTrial:
+    """The trial with this number; else the most accurate one within the limits, of these the cheapest.
+
+    Raises:
+        TuningError: no trial is, or, in a study with a cost, nothing says which of the front is wanted.
+    """
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    if number is not None:
+        chosen = [trial for trial in done if trial.number == number]
+        if not chosen:
+            raise TuningError(
+                f"trial is {number}; allowed of study {study.study_name} are {_numbers(done)}, which are complete"
+            )
+        return chosen[0]
+    if not done:
+        raise TuningError(f"study {study.study_name} has no complete trial yet")
+    if len(study.directions) == 1:
+        return study.best_trial
+    if min_accuracy is None and max_cost is None:
+        raise TuningError(
+            f"study {study.study_name} has a front; choose by --trial {_numbers(study.best_trials)}, by --min-accuracy "
+            "or by --max-cost"
+        )
+    within = [
+        trial
+        for trial in study.best_trials
+        if trial.values[0] >= (min_accuracy or 0) and (max_cost is None or trial.values[1] <= max_cost)
+    ]
+    if not within:
+        raise TuningError(
+            f"no trial of study {study.study_name} has an accuracy from {min_accuracy or 0} and a cost to {max_cost}"
+        )
+    if max_cost is None:
+        return min(within, key=lambda trial: trial.values[1])
+    return max(within, key=lambda trial: trial.values[0])
+
+
+def values_of(trial: FrozenTrial, params: Params) -> dict[str, Any]:
+    """A trial's params as values for params.yaml."""
+    return as_params(trial.params, params)
+
+
+def _numbers(trials: list[FrozenTrial]) -> str:
+    return ", ".join(str(trial.number) for trial in trials)

@@ -1,0 +1,96 @@
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from lifline.errors import ParamsError
+from lifline.tuning.space import as_params, as_suggested, read_space
+from tests.conftest import ROOT, changed
+
+
+def space_of(params, **space):
+    return read_space(
+        changed(params, tune={"space": {name.replace("__", "."): entry for name, entry in space.items()}})
+    )
+
+
+def test_each_kind_of_param_has_its_distribution(params):
+    assert space_of(
+        params,
+        network__beta={"low": 0.5, "high": 1},
+        train__learning_rate={"low": 1e-4, "high": 1e-2, "log": True},
+        network__num_steps={"low": 5, "high": 30},
+        train__batch_size={"low": 32, "high": 512, "log": True},
+        train__loss=["membrane_ce", "rate_mse"],
+        network__hidden=[[1000], [500, 500]],
+    ) == {
+        "network.beta": FloatDistribution(0.5, 1),
+        "train.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "network.num_steps": IntDistribution(5, 30),
+        "train.batch_size": IntDistribution(32, 512, log=True),
+        "train.loss": CategoricalDistribution(["membrane_ce", "rate_mse"]),
+        "network.hidden": CategoricalDistribution(["[1000]", "[500, 500]"]),
+    }
+
+
+def test_lists_survive_optuna_which_knows_none(params):
+    values = {"network.hidden": [500, 500], "train.loss": "rate_mse", "network.beta": 0.5}
+    assert as_params(as_suggested(values), params) == values
+
+
+def test_the_projects_space_is_beta_learning_rate_and_steps():
+    from lifline.params import read_params
+
+    assert set(read_space(read_params(ROOT / "params.yaml"))) == {
+        "network.beta",
+        "train.learning_rate",
+        "network.num_steps",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"),
+    [
+        ("network.betta", {"low": 0, "high": 1}, "tune.space.network.betta is unknown; allowed are network.hidden,"),
+        ("data.validation_size", {"low": 1, "high": 9}, "tune.space.data.validation_size is unknown; allowed are"),
+        ("train.seed", {"low": 1, "high": 9}, "tune.space.train.seed is unknown"),
+        (
+            "network.beta",
+            {"low": 0.9, "high": 0.5},
+            "tune.space.network.beta has low 0.9 and high 0.5; allowed is a low",
+        ),
+        (
+            "network.beta",
+            {"low": 0.5, "high": 2},
+            "tune.space.network.beta: network.beta is 2; allowed is a number from",
+        ),
+        ("network.beta", {"low": "a", "high": 1}, "tune.space.network.beta: network.beta is 'a'; allowed is a number"),
+        ("network.beta", {"low": 0.5}, "allowed is a list of choices, or low and high, and log: true"),
+        ("network.beta", {"low": 0.5, "high": 1, "step": 0.1}, "allowed is a list of choices, or low and high"),
+        ("network.beta", 0.5, "tune.space.network.beta is 0.5; allowed is a list of choices, or low and high"),
+        ("network.beta", [], "tune.space.network.beta is []; allowed is a list of choices, or low and high"),
+        (
+            "network.beta",
+            {"low": 0, "high": 1, "log": True},
+            "has log True and low 0; allowed is true with a low above 0",
+        ),
+        ("network.beta", {"low": 0.5, "high": 1, "log": "yes"}, "has log yes and low 0.5; allowed is true with a low"),
+        (
+            "network.beta",
+            {"low": 0.1, "high": 0.5},
+            "is 0.1 to 0.5; it must hold network.beta as it is, 0.95, the first",
+        ),
+        ("network.num_steps", {"low": 1.5, "high": 30}, "network.num_steps is 1.5; allowed is a whole number from 1"),
+        ("train.loss", {"low": 1, "high": 2}, "tune.space.train.loss is {'low': 1, 'high': 2}; allowed is a list of"),
+        ("train.loss", ["rate_mse", "hinge"], "tune.space.train.loss: train.loss is 'hinge'; allowed is membrane_ce,"),
+        ("train.loss", ["rate_mse"], "tune.space.train.loss is ['rate_mse']; it must hold train.loss as it is"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(params, name, entry, message):
+    with pytest.raises(ParamsError) as raised:
+        read_space(changed(params, tune={"space": {name: entry}}))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_empty_space_is_named(params):
+    with pytest.raises(ParamsError, match=r"tune\.space is empty; allowed are params by dotted name"):
+        space_of(params)

@@ -1,0 +1,308 @@
+"""`lifline tune`, `studies` and `promote` on real MNIST, real MLflow and Optuna's journal."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import mlflow
+import optuna
+import pytest
+
+from lifline import cli
+from lifline.errors import TrainingError, TuningError
+from lifline.params import read_params
+from lifline.params_file import change_params
+from lifline.tuning import driver
+from lifline.tuning.driver import tune
+from lifline.tuning.study import AGAIN, counted
+from lifline.tuning.winner import all_studies, find_study, winner
+from tests.runs import wait_for
+
+LIFLINE = [sys.executable, "-c", "from lifline.cli import main; main()"]
+
+
+@pytest.fixture
+def ready(workspace):
+    """A workspace with a space, and short trials."""
+    space = "{network.beta: {low: 0.3, high: 0.99}, train.learning_rate: {low: 1.0e-3, high: 0.1, log: true}}"
+    text = (workspace / "params.yaml").read_text()
+    head, _, _ = text.partition("tune:")
+    (workspace / "params.yaml").write_text(f"{head}tune:\n  epochs: 2\n  space: {space}\n")
+    change_params({"train.learning_rate": 0.01, "network.beta": 0.9})
+    return workspace
+
+
+@pytest.fixture
+def command(ready, monkeypatch, capfd):
+    def run(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr("sys.argv", ["lifline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+def finish(**options):
+    """Run a study to its end; its trials."""
+    list(tune(read_params(), **options))
+    (study,) = all_studies()
+    return study.trials
+
+
+def outcome(trials):
+    return [(trial.params, trial.values, trial.state) for trial in trials]
+
+
+def runs(workspace):
+    """The study's parent and its children."""
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lifline-tuning")
+    every = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    (parent,) = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == len(every) - 1
+    return parent, children
+
+
+def forget(workspace):
+    (workspace / "optuna.journal").unlink()
+
+
+def test_the_first_trial_is_the_params_as_they_are(ready):
+    first, second = finish(num_trials=2)
+    assert first.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
+    assert second.params != first.params
+
+
+def test_the_same_seed_gives_the_same_trials_stopped_in_between_or_not(ready):
+    whole = outcome(finish(num_trials=5))
+    forget(ready)
+    for num_trials in (2, 4, 5, 5):
+        trials = finish(num_trials=num_trials)
+    assert outcome(trials) == whole
+    forget(ready)
+    change_params({"train.seed": 1})
+    assert outcome(finish(num_trials=2))[1] != whole[1]
+
+
+def test_a_trial_trains_as_the_pipeline_does(ready, stage):
+    (trial,) = finish(num_trials=1)
+    change_params({"train.epochs": 2})
+    assert stage("train")[0] == 0
+    client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
+    assert run.data.metrics["validation/accuracy"] == trial.value
+
+
+def test_the_test_set_is_never_read(ready, mnist_folder):
+    (ready / "data/mnist").unlink()
+    (ready / "data/mnist").mkdir()
+    for path in mnist_folder.glob("train-*"):
+        (ready / "data/mnist" / path.name).symlink_to(path)
+    assert len(finish(num_trials=2)) == 2
+
+
+def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready):
+    trials = finish(num_trials=3)
+    parent, children = runs(ready)
+    (study,) = all_studies()
+    assert parent.info.run_name == parent.data.tags["study"] == study.study_name
+    assert [run.info.run_name for run in children] == ["trial 0", "trial 1", "trial 2"]
+    for run, trial in zip(children, trials, strict=True):
+        assert run.data.params["network.beta"] == str(trial.params["network.beta"])
+        assert run.data.params["train.epochs"] == "2"
+        assert run.data.metrics["validation/accuracy"] == trial.value
+        assert run.data.metrics["cost/synaptic_operations"] > 0
+        assert run.info.status == parent.info.status == "FINISHED"
+    client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
+    assert len(client.get_metric_history(children[0].info.run_id, "validation/accuracy")) == 2
+    figures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
+    names = ("history", "importances", "parallel_coordinates", "slice")
+    assert figures == {f"figures/{name}.png" for name in names}
+
+
+def test_a_hopeless_trial_is_pruned_and_its_run_killed(ready, monkeypatch):
+    monkeypatch.setattr("lifline.tuning.study.STARTUP_TRIALS", 1)
+    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
+    trials = finish(num_trials=3)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert trials[1].value == trials[1].intermediate_values[1]
+    _, children = runs(ready)
+    assert [run.info.status for run in children] == ["FINISHED", "KILLED", "FINISHED"]
+    assert children[1].data.tags["failure"] == "pruned after epoch 1"
+
+
+def test_a_training_that_fails_counts_and_tells_why(ready, monkeypatch):
+    def diverging(state, training, validation, params):
+        if params.network.beta != 0.9:
+            raise TrainingError("the training loss is nan at iteration 3")
+        return driver_fit(state, training, validation, params)
+
+    driver_fit = driver.fit
+    monkeypatch.setattr(driver, "fit", diverging)
+    trials = finish(num_trials=2)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL"]
+    _, children = runs(ready)
+    assert children[1].info.status == "FAILED"
+    assert children[1].data.tags["failure"] == "the training loss is nan at iteration 3"
+    assert len(finish(num_trials=2)) == 2
+
+
+def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, monkeypatch):
+    def interrupt(self, number, report):
+        if number == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lifline.tuning.display.StudyDisplay.show_epoch", interrupt)
+        code, _, err = command("tune", "--trials", "3")
+    assert (code, err) == (130, "error: interrupted\n")
+    (study,) = all_studies()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    assert study.trials[2].system_attrs["fixed_params"] == study.trials[1].params
+    parent, children = runs(ready)
+    assert [run.info.status for run in children] == ["FINISHED", "FAILED"]
+    assert parent.info.status == "KILLED"
+    trials = finish(num_trials=3)
+    assert len(counted(trials)) == 3
+    assert trials[2].params == trials[1].params
+    assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
+
+
+@pytest.mark.slow
+def test_after_a_sigkill_no_trial_is_lost_and_none_counted_twice(ready):
+    whole = outcome(finish(num_trials=4))
+    forget(ready)
+    children = len(runs(ready)[1])
+    process = subprocess.Popen([*LIFLINE, "tune", "--trials", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: len(runs(ready)[1]) == children + 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "RUNNING" in {trial.state.name for trial in all_studies()[0].trials}
+    trials = finish(num_trials=4)
+    again = [trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs]
+    assert {trials[number].state.name for number in again} == {"FAIL"}
+    assert len(counted(trials)) == 4
+    assert outcome(counted(trials))[:2] == whole[:2]
+    parent, children = runs(ready)
+    assert parent.info.status == "FINISHED"
+    assert "RUNNING" not in {run.info.status for run in children}
+
+
+@pytest.mark.slow
+def test_two_at_once_share_the_budget(ready):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*LIFLINE, "tune", "--trials", "6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    (study,) = all_studies()
+    assert len(study.trials) == 6
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_front_of_accuracy_and_cost(ready, command):
+    text = (ready / "params.yaml").read_text()
+    (ready / "params.yaml").write_text(text.replace("space: {", "space: {network.num_steps: {low: 1, high: 6}, "))
+    code, _, err = command("tune", "--trials", "5", "--cost", "num_steps")
+    assert (code, err) == (0, "")
+    (study,) = all_studies()
+    assert all(trial.values[1] == trial.params["network.num_steps"] for trial in study.trials)
+    client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
+    parent, _ = runs(ready)
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/pareto_front.png"]
+    assert "cost" in command("studies")[1]
+
+    code, _, err = command("promote")
+    assert code == 2
+    assert "has a front; choose by --trial" in err
+    front = study.best_trials
+    cheapest, most_accurate = min(front, key=lambda t: t.values[1]), max(front, key=lambda t: t.values[0])
+    assert winner(study, None, 0.0, None).values == cheapest.values
+    assert winner(study, None, None, 6).values == most_accurate.values
+    with pytest.raises(TuningError, match="no trial of study"):
+        winner(study, None, 1.1, None)
+    assert command("promote", "--max-cost", "6")[0] == 0
+    assert read_params().network.num_steps == most_accurate.params["network.num_steps"]
+
+
+def test_promote_writes_the_winner_and_nothing_else(ready, command):
+    trials = finish(num_trials=3)
+    before = read_params().flat()
+    (study,) = all_studies()
+    code, out, err = command("promote", "--trial", "1")
+    assert (code, err) == (0, "")
+    assert read_params().flat() == before | trials[1].params
+    assert f"trial 1 of study {study.study_name}; `dvc repro` runs the pipeline" in out
+    assert "+  beta: " in out
+    assert command("promote")[0] == 0
+    assert read_params().flat() == before | study.best_trial.params
+    code, _, err = command("promote", "--trial", "9")
+    assert (code, err) == (
+        2,
+        f"error: trial is 9; allowed of study {study.study_name} are 0, 1, 2, which are complete\n",
+    )
+    code, _, err = command("promote", "--study", "none")
+    assert (code, err) == (2, f"error: study is 'none'; allowed are {study.study_name}\n")
+
+
+def test_without_a_study_there_is_nothing_to_promote(ready, command):
+    code, _, err = command("promote")
+    assert (code, err) == (2, "error: there is no study; `lifline tune` makes one\n")
+    assert command("studies") == (0, "", "")
+
+
+def test_a_name_belongs_to_one_space(ready, command):
+    assert command("tune", "--trials", "1", "--study", "mine")[0] == 0
+    change_params({"network.threshold": 2.0})
+    code, _, err = command("tune", "--trials", "2", "--study", "mine")
+    assert code == 2
+    assert err == "error: study mine has another space, objective or other base params; give another --study\n"
+    code, _, err = command("tune", "--study", "it's/mine")
+    assert code == 2
+    assert err == """error: study is "it's/mine"; allowed are letters, digits, and the signs _ . -\n"""
+    assert command("tune", "--trials", "1")[0] == 0
+    assert len(all_studies()) == 2
+    assert find_study("mine").study_name == "mine"
+    assert find_study(None).study_name != "mine"
+
+
+def test_a_record_that_was_cut_short_is_dropped(ready):
+    finish(num_trials=2)
+    journal = ready / "optuna.journal"
+    content = journal.read_bytes()
+    journal.write_bytes(content + content.splitlines()[-1][:20])
+    assert len(finish(num_trials=3)) == 3
+    assert journal.read_bytes().startswith(content)
+
+
+def test_a_damaged_journal_is_named(ready, command):
+    finish(num_trials=1)
+    journal = ready / "optuna.journal"
+    journal.write_bytes(b"{broken\n" + journal.read_bytes())
+    code, _, err = command("tune")
+    assert code == 2
+    assert err.startswith(f"error: {journal} is damaged: ")
+    assert err.count("\n") == 1
+
+
+def test_a_timeout_begins_no_trial_when_it_is_over(ready):
+    assert len(finish(num_trials=50, timeout=0)) == 1
+    assert [trial.state.name for trial in all_studies()[0].trials] == ["WAITING"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--trials", "0"], "--trials is 0; allowed is"), (["--cost", "x"], "--cost")]
+)
+def test_options_that_are_not_allowed_are_named(command, arguments, message):
+    code, _, err = command("tune", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
