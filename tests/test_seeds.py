@@ -118,7 +118,7 @@ def test_what_is_measured_anew_counts_not_what_an_earlier_run_of_the_same_model_
 
 @pytest.mark.slow
 def test_after_a_sigkill_the_same_command_goes_on(workspace):
-    change_params({"train.epochs": 60})
+    change_params({"train.epochs": 25})
     arguments = [sys.executable, "-c", "from lifline.cli import main; main()", "seeds", "2"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     wait_for(lambda: list(workspace.glob(".checkpoints/*.safetensors")), process)
