@@ -42,6 +42,7 @@ ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
 
 dashboard: $(INSTALLED)  ## serve optuna-dashboard on this repository's studies
+	@test -f optuna.journal || { echo "error: there is no study; make tune makes one" >&2; exit 2; }
 	optuna-dashboard --host 127.0.0.1 --port 8080 optuna.journal
 
 clean:  ## remove the environment and caches; keep data, models and runs

@@ -147,7 +147,7 @@ def test_values_are_replaced_by_name(params):
 def test_the_readme_describes_every_param_with_its_default():
     params = read_params(ROOT / "params.yaml")
     readme = (ROOT / "README.md").read_text()
-    defaults = params.flat() | {"tune.epochs": params.tune.epochs, "tune.space": "below"}
+    defaults = params.flat() | {"tune.epochs": params.tune.epochs, "tune.space": "above"}
     for name, field in all_fields():
         row = f"| `{name}` | {defaults[name]} | {describe_field(field)} | {field.description} |"
         assert row in readme

@@ -72,20 +72,24 @@ def tune(
     lifline-tuning, under one parent; `lifline promote` writes the winner into params.yaml.
     """
     from lifline.params import read_params
-    from lifline.tuning.display import show_study
+    from lifline.tuning.display import describe_study, show_study
     from lifline.tuning.driver import tune as run_study
+    from lifline.tuning.winner import find_study
 
     if trials < 1:
         raise LiflineError(f"--trials is {trials}; allowed is a whole number from 1")
+    if timeout is not None and timeout < 0:
+        raise LiflineError(f"--timeout is {timeout}; allowed is a number of seconds from 0")
     params = read_params()
     with show_study(trials) as display:
         for ended in run_study(params, trials, timeout, cost, study, display.show_epoch):
             display.show_trial(*ended)
+    print(describe_study(find_study(study)))
 
 
 @app.command()
 def studies() -> None:
-    """List the studies: trials by state, best values."""
+    """List the studies of optuna.journal: trials by state, best values."""
     from lifline.tuning.display import describe_study
     from lifline.tuning.winner import all_studies
 
@@ -95,7 +99,7 @@ def studies() -> None:
 
 @app.command()
 def promote(
-    study: Annotated[str | None, typer.Option(help="By default the newest.")] = None,
+    study: Annotated[str | None, typer.Option(help="By default the last one that ran.")] = None,
     trial: Annotated[int | None, typer.Option(help="By default the best.")] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(help="With a cost: the cheapest trial from this, 0 to 1.")
@@ -105,11 +109,13 @@ def promote(
     """Write a study's winner into params.yaml, and show what changed."""
     from lifline.params import read_params
     from lifline.params_file import change_params
-    from lifline.tuning.winner import find_study, values_of, winner
+    from lifline.tuning.winner import differences, find_study, values_of, winner
 
-    found = find_study(study)
+    found, params = find_study(study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
-    difference = change_params(values_of(best, read_params()))
+    for name, (then, now) in differences(found, params).items():
+        print(f"note: the study had {name} {then}; params.yaml has {now}")
+    difference = change_params(values_of(best, params))
     print(difference or "params.yaml holds these params already")
     print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
 

@@ -76,9 +76,14 @@ def _describe(error: Exception) -> str | None:
         return f"{files}: {error.strerror}"
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return "out of memory; make train.batch_size, network.hidden or network.num_steps in params.yaml smaller"
     return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the device has too little memory."""
+    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
 
 
 def _say(message: str) -> None:

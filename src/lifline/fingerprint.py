@@ -13,7 +13,7 @@ from lifline.data.mnist import DATA_SHA256
 from lifline.device import describe_device
 from lifline.params import Params
 
-CODE = ("data/*.py", "snn/**/*.py", "training.py")
+CODE = ("data/*.py", "snn/**/*.py", "evaluation.py", "training.py")
 LIBRARIES = ("torch", "numba")
 
 

@@ -135,7 +135,7 @@ def study_run(params: Params, study: str) -> Iterator[None]:
 def start_trial_run(params: Params, number: int) -> str:
     """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
     parent = _active_run()
-    tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, "trial": str(number)}
+    tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, LOCK_TAG: parent.data.tags[LOCK_TAG], "trial": str(number)}
     run = _client().create_run(parent.info.experiment_id, tags=tags, run_name=f"trial {number}")
     _client().log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
     return str(run.info.run_id)
@@ -294,13 +294,14 @@ def _run(
     with _translated_errors(uri):
         experiment_id = _open_store(uri, experiment)
         _close_runs_of_dead_processes()
-        known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
         with locked(lock), _closing_run(lock):
-            if known:
-                _open_again(known, lock)
-            else:
-                new_tags = {**tags, **_origin(), LOCK_TAG: lock.name}
-                _open_new(experiment_id, name, params, new_tags, log_system_metrics)
+            with _alone_in(uri):  # two that begin at once are to find the same run
+                known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
+                if known:
+                    _open_again(known, lock)
+                else:
+                    new_tags = {**tags, **_origin(), LOCK_TAG: lock.name}
+                    _open_new(experiment_id, name, params, new_tags, log_system_metrics)
             yield
 
 
@@ -456,10 +457,12 @@ def _close_runs_of_dead_processes() -> None:
     """Mark as KILLED what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it."""
     experiments = [experiment.experiment_id for experiment in _client().search_experiments()]
     for lock in abandoned(_locks()):
-        for run in _client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'"):
+        runs = _client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'")
+        for run in runs:
             if run.info.status == "RUNNING":
                 _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
                 _client().set_terminated(run.info.run_id, "KILLED")
+        if runs:
             lock.unlink()
 
 

@@ -91,6 +91,15 @@ def test_what_cannot_be_searched_is_named(params, name, entry, message):
     assert "\n" not in str(raised.value)
 
 
+def test_a_warm_up_longer_than_a_trial_is_named(params):
+    space = {"network.beta": {"low": 0, "high": 1}}
+    with pytest.raises(ParamsError, match=r"train\.warmup_epochs is 8\.0; .*, with tune\.epochs in its place"):
+        read_space(changed(params, train={"epochs": 10, "warmup_epochs": 8.0}, tune={"space": space, "epochs": 5}))
+    space = {"train.warmup_epochs": {"low": 0, "high": 9}}
+    with pytest.raises(ParamsError, match=r"tune\.space\.train\.warmup_epochs: train\.warmup_epochs is 9"):
+        read_space(changed(params, train={"epochs": 10}, tune={"space": space, "epochs": 5}))
+
+
 def test_an_empty_space_is_named(params):
     with pytest.raises(ParamsError, match=r"tune\.space is empty; allowed are params by dotted name"):
         space_of(params)

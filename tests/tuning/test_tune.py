@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import mlflow
-import optuna
 import pytest
 
 from lifline import cli
@@ -15,7 +14,15 @@ from lifline.params import read_params
 from lifline.params_file import change_params
 from lifline.tuning import driver
 from lifline.tuning.driver import tune
-from lifline.tuning.study import AGAIN, counted
+from lifline.tuning.study import (
+    AGAIN,
+    MAX_DEATHS,
+    counted,
+    fail_dead_trials,
+    next_trial,
+    open_storage,
+    open_study,
+)
 from lifline.tuning.winner import all_studies, find_study, winner
 from tests.runs import wait_for
 
@@ -125,30 +132,67 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready):
 
 
 def test_a_hopeless_trial_is_pruned_and_its_run_killed(ready, monkeypatch):
+    def hopeless(state, training, validation, params):
+        for report in driver_fit(state, training, validation, params):
+            yield report if params.network.beta == 0.9 else report._replace(validation_accuracy=0.01)
+
+    driver_fit = driver.fit
+    monkeypatch.setattr(driver, "fit", hopeless)
     monkeypatch.setattr("lifline.tuning.study.STARTUP_TRIALS", 1)
-    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
-    trials = finish(num_trials=3)
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert trials[1].value == trials[1].intermediate_values[1]
+    text = (ready / "params.yaml").read_text()
+    (ready / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", "tune:\n  epochs: 4"))
+    trials = finish(num_trials=2)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"]
+    assert list(trials[1].intermediate_values) == [1]
     _, children = runs(ready)
-    assert [run.info.status for run in children] == ["FINISHED", "KILLED", "FINISHED"]
+    assert [run.info.status for run in children] == ["FINISHED", "KILLED"]
     assert children[1].data.tags["failure"] == "pruned after epoch 1"
 
 
-def test_a_training_that_fails_counts_and_tells_why(ready, monkeypatch):
-    def diverging(state, training, validation, params):
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), TrainingError("the loss is nan")])
+def test_a_trial_that_is_to_blame_counts_and_the_study_goes_on(ready, monkeypatch, error):
+    def failing(state, training, validation, params):
         if params.network.beta != 0.9:
-            raise TrainingError("the training loss is nan at iteration 3")
+            raise error
         return driver_fit(state, training, validation, params)
 
     driver_fit = driver.fit
-    monkeypatch.setattr(driver, "fit", diverging)
-    trials = finish(num_trials=2)
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL"]
-    _, children = runs(ready)
-    assert children[1].info.status == "FAILED"
-    assert children[1].data.tags["failure"] == "the training loss is nan at iteration 3"
-    assert len(finish(num_trials=2)) == 2
+    monkeypatch.setattr(driver, "fit", failing)
+    trials = finish(num_trials=3)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
+    assert runs(ready)[1][1].data.tags["failure"] == f"{type(error).__name__}: {error}"
+
+
+def test_a_bug_ends_the_study_but_does_not_come_back(ready, monkeypatch):
+    def broken(state, training, validation, params):
+        if params.network.beta != 0.9:
+            raise AssertionError("a bug")
+        return driver_fit(state, training, validation, params)
+
+    driver_fit = driver.fit
+    monkeypatch.setattr(driver, "fit", broken)
+    with pytest.raises(AssertionError):
+        finish(num_trials=2)
+    (study,) = all_studies()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+
+
+def test_a_trial_that_dies_with_each_process_is_given_up(ready):
+    storage, params = open_storage(), read_params()
+    study = open_study(storage, params, None, None)
+    for _ in range(MAX_DEATHS):
+        trial = next_trial(study, params, 1, "a process that is gone")
+        fail_dead_trials(study)
+    assert next_trial(study, params, 1, "another") is None
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * MAX_DEATHS
+    assert trial.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
+
+
+def test_a_trial_killed_while_it_is_asked_for_keeps_its_params(ready):
+    study = open_study(open_storage(), read_params(), None, None)
+    study.ask()  # without the space: none of its params is set
+    fail_dead_trials(study)
+    assert study.trials[1].system_attrs["fixed_params"] == {"network.beta": 0.9, "train.learning_rate": 0.01}
 
 
 def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, monkeypatch):
@@ -169,7 +213,8 @@ def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, m
     trials = finish(num_trials=3)
     assert len(counted(trials)) == 3
     assert trials[2].params == trials[1].params
-    assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
+    forget(ready)
+    assert outcome(finish(num_trials=3)) == outcome(counted(trials))
 
 
 @pytest.mark.slow
@@ -186,7 +231,7 @@ def test_after_a_sigkill_no_trial_is_lost_and_none_counted_twice(ready):
     again = [trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs]
     assert {trials[number].state.name for number in again} == {"FAIL"}
     assert len(counted(trials)) == 4
-    assert outcome(counted(trials))[:2] == whole[:2]
+    assert outcome(counted(trials)) == whole
     parent, children = runs(ready)
     assert parent.info.status == "FINISHED"
     assert "RUNNING" not in {run.info.status for run in children}
@@ -206,6 +251,7 @@ def test_two_at_once_share_the_budget(ready):
     (study,) = all_studies()
     assert len(study.trials) == 6
     assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
+    assert len(runs(ready)[1]) == 6
 
 
 def test_a_front_of_accuracy_and_cost(ready, command):
@@ -225,8 +271,8 @@ def test_a_front_of_accuracy_and_cost(ready, command):
     assert "has a front; choose by --trial" in err
     front = study.best_trials
     cheapest, most_accurate = min(front, key=lambda t: t.values[1]), max(front, key=lambda t: t.values[0])
-    assert winner(study, None, 0.0, None).values == cheapest.values
-    assert winner(study, None, None, 6).values == most_accurate.values
+    assert winner(study, None, most_accurate.values[0], None).values == most_accurate.values
+    assert winner(study, None, None, cheapest.values[1]).values == cheapest.values
     with pytest.raises(TuningError, match="no trial of study"):
         winner(study, None, 1.1, None)
     assert command("promote", "--max-cost", "6")[0] == 0
@@ -249,6 +295,10 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
         2,
         f"error: trial is 9; allowed of study {study.study_name} are 0, 1, 2, which are complete\n",
     )
+    code, _, err = command("promote", "--max-cost", "3")
+    assert (code, err[:37]) == (2, "error: --min-accuracy and --max-cost ")
+    change_params({"network.threshold": 2.0})
+    assert "note: the study had network.threshold 1.0; params.yaml has 2.0" in command("promote")[1]
     code, _, err = command("promote", "--study", "none")
     assert (code, err) == (2, f"error: study is 'none'; allowed are {study.study_name}\n")
 
@@ -283,10 +333,11 @@ def test_a_record_that_was_cut_short_is_dropped(ready):
     assert journal.read_bytes().startswith(content)
 
 
-def test_a_damaged_journal_is_named(ready, command):
+@pytest.mark.parametrize("damage", [b"{broken\n", b"5\n", b'{"op_code": 99, "worker_id": "a"}\n'])
+def test_a_damaged_journal_is_named(ready, command, damage):
     finish(num_trials=1)
     journal = ready / "optuna.journal"
-    journal.write_bytes(b"{broken\n" + journal.read_bytes())
+    journal.write_bytes(damage + journal.read_bytes())
     code, _, err = command("tune")
     assert code == 2
     assert err.startswith(f"error: {journal} is damaged: ")
@@ -299,7 +350,12 @@ def test_a_timeout_begins_no_trial_when_it_is_over(ready):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["--trials", "0"], "--trials is 0; allowed is"), (["--cost", "x"], "--cost")]
+    ("arguments", "message"),
+    [
+        (["--trials", "0"], "--trials is 0; allowed is"),
+        (["--cost", "x"], "--cost"),
+        (["--timeout", "-1"], "--timeout is -1.0; allowed is"),
+    ],
 )
 def test_options_that_are_not_allowed_are_named(command, arguments, message):
     code, _, err = command("tune", *arguments)

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lifline.errors import ParamsError
 from lifline.params import Params
 
-NOT_VARIED = ("data.", "export.", "train.seed", "train.device")
+NOT_VARIED = ("data.", "export.", "train.seed", "train.device", "train.epochs")
 """Scores would not compare, or are not of the network."""
 
 
@@ -21,7 +21,11 @@ def read_space(params: Params) -> dict[str, BaseDistribution]:
     """
     if not params.tune.space:
         raise ParamsError("tune.space is empty; allowed are params by dotted name, like network.beta")
-    return {name: _distribution(name, entry, params) for name, entry in params.tune.space.items()}
+    try:
+        base = params.with_values({"train.epochs": params.tune.epochs})
+    except ParamsError as error:
+        raise ParamsError(f"{error}, with tune.epochs in its place") from None
+    return {name: _distribution(name, entry, base) for name, entry in params.tune.space.items()}
 
 
 def as_params(suggested: Mapping[str, Any], params: Params) -> dict[str, Any]:

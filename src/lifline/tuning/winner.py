@@ -1,5 +1,7 @@
 """Studies that are there, and the trial of one that is to be the pipeline's params."""
 
+import json
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -9,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lifline.errors import TuningError
 from lifline.params import Params
 from lifline.tuning.space import as_params
-from lifline.tuning.study import open_storage
+from lifline.tuning.study import DEFINITION, open_storage
 
 
 def all_studies() -> list[Study]:
@@ -19,7 +21,7 @@ def all_studies() -> list[Study]:
 
 
 def find_study(name: str | None) -> Study:
-    """The study with this name, or the newest.
+    """The study with this name, or the one that was last worked on.
 
     Raises:
         TuningError: there is none.
@@ -28,7 +30,7 @@ def find_study(name: str | None) -> Study:
     if not studies:
         raise TuningError("there is no study; `lifline tune` makes one")
     if name is None:
-        return list(studies.values())[-1]
+        return max(studies.values(), key=_last_start)
     if name not in studies:
         raise TuningError(f"study is {name!r}; allowed are {', '.join(studies)}")
     return studies[name]
@@ -41,6 +43,11 @@ def winner(study: Study, number: int | None, min_accuracy: float | None, max_cos
         TuningError: no trial is, or, in a study with a cost, nothing says which of the front is wanted.
     """
     done = study.get_trials(states=[TrialState.COMPLETE])
+    has_limits = min_accuracy is not None or max_cost is not None
+    if has_limits and (number is not None or len(study.directions) == 1):
+        raise TuningError("--min-accuracy and --max-cost choose from a front: a study with --cost, and without --trial")
+    if not done:
+        raise TuningError(f"study {study.study_name} has no complete trial yet")
     if number is not None:
         chosen = [trial for trial in done if trial.number == number]
         if not chosen:
@@ -48,11 +55,9 @@ def winner(study: Study, number: int | None, min_accuracy: float | None, max_cos
                 f"trial is {number}; allowed of study {study.study_name} are {_numbers(done)}, which are complete"
             )
         return chosen[0]
-    if not done:
-        raise TuningError(f"study {study.study_name} has no complete trial yet")
     if len(study.directions) == 1:
         return study.best_trial
-    if min_accuracy is None and max_cost is None:
+    if not has_limits:
         raise TuningError(
             f"study {study.study_name} has a front; choose by --trial {_numbers(study.best_trials)}, by --min-accuracy "
             "or by --max-cost"
@@ -71,9 +76,26 @@ def winner(study: Study, number: int | None, min_accuracy: float | None, max_cos
     return max(within, key=lambda trial: trial.values[0])
 
 
+def differences(study: Study, params: Params) -> dict[str, tuple[Any, Any]]:
+    """What the study does not vary and params.yaml has otherwise: the study's value and that of params.yaml."""
+    definition = json.loads(study.user_attrs[DEFINITION])
+    now = params.flat()
+    return {
+        name: (value, now.get(name))
+        for name, value in definition["base"].items()
+        if name not in definition["space"] and now.get(name) != value
+    }
+
+
 def values_of(trial: FrozenTrial, params: Params) -> dict[str, Any]:
     """A trial's params as values for params.yaml."""
     return as_params(trial.params, params)
+
+
+def _last_start(study: Study) -> datetime:
+    return max(
+        (trial.datetime_start or datetime.min for trial in study.get_trials(deepcopy=False)), default=datetime.min
+    )
 
 
 def _numbers(trials: list[FrozenTrial]) -> str:
