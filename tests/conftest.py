@@ -50,6 +50,9 @@ def without_settings_of_others(monkeypatch):
 @pytest.fixture(autouse=True)
 def signals_as_before():
     before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        if before[number] == signal.SIG_IGN:  # as a shell starts what runs in its background
+            signal.signal(number, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
