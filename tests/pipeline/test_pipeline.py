@@ -242,7 +242,7 @@ def test_an_experiment_in_place_compares(clone):
 def test_after_a_sigkill_the_same_command_goes_on(clone):
     clone.git("checkout", "--quiet", ".")
     with chdir(clone.folder):
-        change_params({"train.epochs": 8})
+        change_params({"train.epochs": 5})
     num_runs = len(clone.runs())
     repro = subprocess.Popen(
         ["dvc", "repro"], cwd=clone.folder, env=clone.environment, start_new_session=True,
@@ -261,5 +261,5 @@ def test_after_a_sigkill_the_same_command_goes_on(clone):
     killed, finished = clone.runs()[num_runs:]
     assert [killed.info.status, finished.info.status] == ["KILLED", "FINISHED"]
     assert finished.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
-    assert clone.json("reports/train.json")["epochs"] == 8
+    assert clone.json("reports/train.json")["epochs"] == 5
     assert not list(clone.folder.glob(".checkpoints/*"))
