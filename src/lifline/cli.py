@@ -74,17 +74,17 @@ def tune(
     from lifline.params import read_params
     from lifline.tuning.display import describe_study, show_study
     from lifline.tuning.driver import tune as run_study
-    from lifline.tuning.winner import find_study
 
     if trials < 1:
         raise LiflineError(f"--trials is {trials}; allowed is a whole number from 1")
     if timeout is not None and timeout < 0:
         raise LiflineError(f"--timeout is {timeout}; allowed is a number of seconds from 0")
     params = read_params()
+    worked_on = None
     with show_study(trials) as display:
-        for ended in run_study(params, trials, timeout, cost, study, display.show_epoch):
-            display.show_trial(*ended)
-    print(describe_study(find_study(study)))
+        for worked_on, ended in run_study(params, trials, timeout, cost, study, display.show_epoch):
+            display.show_trial(worked_on, ended)
+    print(describe_study(worked_on) if worked_on else "no trial was begun: the study has them all, or no time is left")
 
 
 @app.command()

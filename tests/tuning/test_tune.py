@@ -320,6 +320,8 @@ def test_a_name_belongs_to_one_space(ready, command):
     assert err == """error: study is "it's/mine"; allowed are letters, digits, and the signs _ . -\n"""
     assert command("tune", "--trials", "1")[0] == 0
     assert len(all_studies()) == 2
+    code, out, _ = command("tune", "--trials", "1")
+    assert (code, out) == (0, "no trial was begun: the study has them all, or no time is left\n")
     assert find_study("mine").study_name == "mine"
     assert find_study(None).study_name != "mine"
 

@@ -49,10 +49,10 @@ def describe_study(study: Study) -> str:
     """A study in a line, with its front where it has one."""
     trials = study.get_trials(deepcopy=False)
     states = Counter(trial.state.name.lower() for trial in trials)
-    counted = ", ".join(f"{count} {state}" for state, count in states.items())
+    by_state = ", ".join(f"{count} {state}" for state, count in states.items())
     best = study.best_trials if any(trial.state == TrialState.COMPLETE for trial in trials) else []
     front = "; ".join(f"trial {trial.number}: {_values(trial).rstrip(', ')}" for trial in best)
-    return f"{study.study_name}: {counted}; best {front or 'none yet'}"
+    return f"{study.study_name}: {by_state or 'no trial'}; best {front or 'none yet'}"
 
 
 def _values(trial: FrozenTrial) -> str:

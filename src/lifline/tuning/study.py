@@ -1,4 +1,4 @@
-"""A study's life: where it is kept, what it is, and which trial is next. With `trial.py`, all that imports optuna."""
+"""A study's life: where it is kept, what it is, and which trial is next."""
 
 import hashlib
 import json
