@@ -1,14 +1,26 @@
 """The `lifline` command: what is not a stage of the pipeline."""
 
+import math
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lifline.errors import INTERRUPTED, LiflineError, run_command
 
-MAX_SEEDS = 1000
+if TYPE_CHECKING:
+    from lifline.tuning.workers import Workers
 
+MAX_SEEDS = 1000
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LIFLINE_STORAGE",
+        show_envvar=True,
+        help="A team's PostgreSQL, postgresql://USER@HOST/DATABASE; by default optuna.journal.",
+    ),
+]
 
 app = typer.Typer(
     add_completion=False,
@@ -65,6 +77,15 @@ def tune(
         typer.Option(help="Search the front of accuracy against this cost."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="A name, in place of a hash of what the study is.")] = None,
+    storage: Storage = None,
+    workers: Annotated[int, typer.Option(help="Trials at once: 1 in this process, more on Ray.")] = 1,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or auto; by default this machine.")] = None,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option(help="On Ray; by default a share of this machine's, 1 on a cluster.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="On Ray, may be a share of one; by default a share of those there are.")
+    ] = None,
 ) -> None:
     """Search tune.space of params.yaml for accurate params, on validation data.
 
@@ -75,25 +96,48 @@ def tune(
     from lifline.tuning.display import describe_study, show_study
     from lifline.tuning.driver import tune as run_study
 
-    if trials < 1:
-        raise LiflineError(f"--trials is {trials}; allowed is a whole number from 1")
-    if timeout is not None and timeout < 0:
-        raise LiflineError(f"--timeout is {timeout}; allowed is a number of seconds from 0")
+    _check_at_least("--trials", trials, 1)
+    _check_at_least("--timeout", timeout, 0)
+    crew = _workers(workers, ray, cpus_per_trial, gpus_per_trial)
     params = read_params()
-    worked_on = None
     with show_study(trials) as display:
-        for worked_on, ended in run_study(params, trials, timeout, cost, study, display.show_epoch):
-            display.show_trial(worked_on, ended)
-    print(describe_study(worked_on) if worked_on else "no trial was begun: the study has them all, or no time is left")
+        done = run_study(params, trials, display, timeout=timeout, cost=cost, name=study, storage=storage, workers=crew)
+    print(describe_study(done))
+
+
+def _workers(number: int, ray: str | None, cpus: float | None, gpus: float | None) -> "Workers":
+    from lifline.tuning.workers import InProcess
+
+    _check_at_least("--workers", number, 1)
+    _check_at_least("--cpus-per-trial", cpus, 0)
+    _check_at_least("--gpus-per-trial", gpus, 0)
+    if number == 1 and ray is None:
+        if cpus is not None or gpus is not None:
+            raise LiflineError("--cpus-per-trial and --gpus-per-trial are for --workers from 2, or with --ray")
+        return InProcess()
+    if find_spec("ray") is None:
+        raise LiflineError("--workers from 2, and --ray, need Ray: pip install ray")
+    from lifline.tuning.ray_workers import RayWorkers
+
+    return RayWorkers(number, ray, cpus, gpus)
+
+
+def _check_at_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not least <= value < math.inf:
+        raise LiflineError(f"{name} is {value}; allowed is a number from {least}")
 
 
 @app.command()
-def studies() -> None:
-    """List the studies of optuna.journal: trials by state, best values."""
+def studies(storage: Storage = None) -> None:
+    """List the studies: where they are, trials by state, best values."""
     from lifline.tuning.display import describe_study
+    from lifline.tuning.storage import open_store
     from lifline.tuning.winner import all_studies
 
-    for study in all_studies():
+    store = open_store(storage)
+    found = all_studies(store)
+    print(f"{len(found)} in {store.shown}")
+    for study in found:
         print(describe_study(study))
 
 
@@ -105,13 +149,15 @@ def promote(
         float | None, typer.Option(help="With a cost: the cheapest trial from this, 0 to 1.")
     ] = None,
     max_cost: Annotated[float | None, typer.Option(help="With a cost: the most accurate trial up to this.")] = None,
+    storage: Storage = None,
 ) -> None:
     """Write a study's winner into params.yaml, and show what changed."""
     from lifline.params import read_params
     from lifline.params_file import change_params
+    from lifline.tuning.storage import open_store
     from lifline.tuning.winner import differences, find_study, values_of, winner
 
-    found, params = find_study(study), read_params()
+    found, params = find_study(open_store(storage), study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
     for name, (then, now) in differences(found, params).items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")

@@ -17,6 +17,12 @@ def transfer_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
         yield lambda piece: progress.advance(task, piece)
 
 
-def new_bar(*columns: ProgressColumn) -> Progress:
+def new_bar(*columns: ProgressColumn, speed_over_seconds: float = 30) -> Progress:
     """A bar that vanishes when done, and draws nothing where standard output is no terminal."""
-    return Progress(*columns, console=Console(), transient=True, disable=not sys.stdout.isatty())
+    return Progress(
+        *columns,
+        console=Console(),
+        transient=True,
+        disable=not sys.stdout.isatty(),
+        speed_estimate_period=speed_over_seconds,
+    )

@@ -45,6 +45,17 @@ def signals_held_off() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo what a library in the body does to the signals that stop."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _handle(handler: Handler) -> dict[int, Handler | int | None]:
     """Set a handler for each signal that stops, and return those before; an ignored one stays so, as `nohup` asks."""
     heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]

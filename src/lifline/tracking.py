@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 SETTINGS = {
@@ -121,22 +121,30 @@ def seed_run(params: Params, device: str) -> Iterator[None]:
         yield
 
 
+class ParentRun(NamedTuple):
+    """The run of a study, and what marks its children as this process's."""
+
+    run_id: str
+    experiment_id: str
+    lock: str
+
+
 @contextmanager
-def study_run(params: Params, study: str) -> Iterator[None]:
-    """The parent run of a study's trials, the same one whenever the study goes on.
+def study_run(params: Params, study: str) -> Iterator[ParentRun]:
+    """The parent run of a study's trials, the same one whenever the study goes on, and for all who work on it.
 
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(params, {STUDY_TAG: study}, known_by=STUDY_TAG, name=study, experiment=TUNING_EXPERIMENT):
-        yield
+    with _run(params, {STUDY_TAG: study}, known_by=STUDY_TAG, name=study, experiment=TUNING_EXPERIMENT) as lock:
+        info = _active_run().info
+        yield ParentRun(info.run_id, info.experiment_id, lock)
 
 
-def start_trial_run(params: Params, number: int) -> str:
+def start_trial_run(parent: ParentRun, params: Params, number: int) -> str:
     """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
-    parent = _active_run()
-    tags = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, LOCK_TAG: parent.data.tags[LOCK_TAG], "trial": str(number)}
-    run = _client().create_run(parent.info.experiment_id, tags=tags, run_name=f"trial {number}")
+    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, "trial": str(number)}
+    run = _client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}")
     _client().log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
     return str(run.info.run_id)
 
@@ -287,8 +295,11 @@ def _run(
     known_by: str | None = None,
     log_system_metrics: bool = False,
     experiment: str = EXPERIMENT,
-) -> Iterator[None]:
-    """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
+) -> Iterator[str]:
+    """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's.
+
+    Yields the name of the lock that this process holds while the run is its own.
+    """
     uri = read_tracking_uri()
     lock = _locks() / token_hex(16)
     with _translated_errors(uri):
@@ -302,7 +313,7 @@ def _run(
                 else:
                     new_tags = {**tags, **_origin(), LOCK_TAG: lock.name}
                     _open_new(experiment_id, name, params, new_tags, log_system_metrics)
-            yield
+            yield lock.name
 
 
 def _open_new(
@@ -346,12 +357,28 @@ def _closing_run(lock: Path) -> Iterator[None]:
                 with suppress(Exception):  # the body's error is the one to tell
                     _client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
                 with suppress(Exception):
-                    mlflow.end_run(status)
-                    lock.unlink()
+                    _end_run(status, lock)
         raise
     with signals_held_off():
-        mlflow.end_run("FINISHED")
-        lock.unlink()
+        _end_run("FINISHED", lock)
+
+
+def _end_run(status: str, lock: Path) -> None:
+    """End the active run; a study's goes on as long as another process has a trial in it."""
+    run = mlflow.active_run()
+    if run and (others := _trials_of_others(run, lock.name)):
+        mlflow.set_tag(LOCK_TAG, others[0].data.tags[LOCK_TAG])
+        status = "RUNNING"
+    mlflow.end_run(status)
+    lock.unlink()
+
+
+def _trials_of_others(run: Run, lock: str) -> list[Run]:
+    if STUDY_TAG not in run.data.tags:
+        return []
+    running = f"tags.{MLFLOW_PARENT_RUN_ID} = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+    children = _client().search_runs([run.info.experiment_id], filter_string=running)
+    return [child for child in children if child.data.tags[LOCK_TAG] != lock]
 
 
 @atexit.register  # before MLflow's own, which would say that it has FINISHED

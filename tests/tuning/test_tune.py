@@ -3,79 +3,26 @@
 import os
 import signal
 import subprocess
-import sys
 
 import mlflow
 import pytest
 
-from lifline import cli
 from lifline.errors import TrainingError, TuningError
 from lifline.params import read_params
 from lifline.params_file import change_params
-from lifline.tuning import driver
-from lifline.tuning.driver import tune
+from lifline.tuning import trial as training_of_trials
+from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import (
     AGAIN,
+    DRIVER,
     MAX_DEATHS,
     counted,
-    fail_dead_trials,
     next_trial,
-    open_storage,
     open_study,
 )
 from lifline.tuning.winner import all_studies, find_study, winner
 from tests.runs import wait_for
-
-LIFLINE = [sys.executable, "-c", "from lifline.cli import main; main()"]
-
-
-@pytest.fixture
-def ready(workspace):
-    """A workspace with a space, and short trials."""
-    space = "{network.beta: {low: 0.3, high: 0.99}, train.learning_rate: {low: 1.0e-3, high: 0.1, log: true}}"
-    text = (workspace / "params.yaml").read_text()
-    head, _, _ = text.partition("tune:")
-    (workspace / "params.yaml").write_text(f"{head}tune:\n  epochs: 2\n  space: {space}\n")
-    change_params({"train.learning_rate": 0.01, "network.beta": 0.9})
-    return workspace
-
-
-@pytest.fixture
-def command(ready, monkeypatch, capfd):
-    def run(*arguments):
-        capfd.readouterr()
-        monkeypatch.setattr("sys.argv", ["lifline", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return run
-
-
-def finish(**options):
-    """Run a study to its end; its trials."""
-    list(tune(read_params(), **options))
-    (study,) = all_studies()
-    return study.trials
-
-
-def outcome(trials):
-    return [(trial.params, trial.values, trial.state) for trial in trials]
-
-
-def runs(workspace):
-    """The study's parent and its children."""
-    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("lifline-tuning")
-    every = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    (parent,) = [run for run in every if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert len(children) == len(every) - 1
-    return parent, children
-
-
-def forget(workspace):
-    (workspace / "optuna.journal").unlink()
+from tests.tuning.studies import LIFLINE, finish, forget, outcome, runs
 
 
 def test_the_first_trial_is_the_params_as_they_are(ready):
@@ -115,7 +62,7 @@ def test_the_test_set_is_never_read(ready, mnist_folder):
 def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready):
     trials = finish(num_trials=3)
     parent, children = runs(ready)
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     assert parent.info.run_name == parent.data.tags["study"] == study.study_name
     assert [run.info.run_name for run in children] == ["trial 0", "trial 1", "trial 2"]
     for run, trial in zip(children, trials, strict=True):
@@ -133,11 +80,11 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready):
 
 def test_a_hopeless_trial_is_pruned_and_its_run_killed(ready, monkeypatch):
     def hopeless(state, training, validation, params):
-        for report in driver_fit(state, training, validation, params):
+        for report in real_fit(state, training, validation, params):
             yield report if params.network.beta == 0.9 else report._replace(validation_accuracy=0.01)
 
-    driver_fit = driver.fit
-    monkeypatch.setattr(driver, "fit", hopeless)
+    real_fit = training_of_trials.fit
+    monkeypatch.setattr(training_of_trials, "fit", hopeless)
     monkeypatch.setattr("lifline.tuning.study.STARTUP_TRIALS", 1)
     text = (ready / "params.yaml").read_text()
     (ready / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", "tune:\n  epochs: 4"))
@@ -154,10 +101,10 @@ def test_a_trial_that_is_to_blame_counts_and_the_study_goes_on(ready, monkeypatc
     def failing(state, training, validation, params):
         if params.network.beta != 0.9:
             raise error
-        return driver_fit(state, training, validation, params)
+        return real_fit(state, training, validation, params)
 
-    driver_fit = driver.fit
-    monkeypatch.setattr(driver, "fit", failing)
+    real_fit = training_of_trials.fit
+    monkeypatch.setattr(training_of_trials, "fit", failing)
     trials = finish(num_trials=3)
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
     assert runs(ready)[1][1].data.tags["failure"] == f"{type(error).__name__}: {error}"
@@ -167,36 +114,36 @@ def test_a_bug_ends_the_study_but_does_not_come_back(ready, monkeypatch):
     def broken(state, training, validation, params):
         if params.network.beta != 0.9:
             raise AssertionError("a bug")
-        return driver_fit(state, training, validation, params)
+        return real_fit(state, training, validation, params)
 
-    driver_fit = driver.fit
-    monkeypatch.setattr(driver, "fit", broken)
+    real_fit = training_of_trials.fit
+    monkeypatch.setattr(training_of_trials, "fit", broken)
     with pytest.raises(AssertionError):
         finish(num_trials=2)
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
 
 
 def test_a_trial_that_dies_with_each_process_is_given_up(ready):
-    storage, params = open_storage(), read_params()
-    study = open_study(storage, params, None, None)
+    store, params = JournalStore(), read_params()
+    study = open_study(store, params, None, None)
     for _ in range(MAX_DEATHS):
-        trial = next_trial(study, params, 1, "a process that is gone")
-        fail_dead_trials(study)
-    assert next_trial(study, params, 1, "another") is None
+        trial = next_trial(store, study, params, 1, "a process that is gone")
+    assert next_trial(store, study, params, 1, "another") is None
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * MAX_DEATHS
     assert trial.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
 
 
 def test_a_trial_killed_while_it_is_asked_for_keeps_its_params(ready):
-    study = open_study(open_storage(), read_params(), None, None)
+    store = JournalStore()
+    study = open_study(store, read_params(), None, None)
     study.ask()  # without the space: none of its params is set
-    fail_dead_trials(study)
-    assert study.trials[1].system_attrs["fixed_params"] == {"network.beta": 0.9, "train.learning_rate": 0.01}
+    again = next_trial(store, study, read_params(), 1, "another")
+    assert again.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
 
 
 def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, monkeypatch):
-    def interrupt(self, number, report):
+    def interrupt(self, study, number, report):
         if number == 1:
             raise KeyboardInterrupt
 
@@ -204,7 +151,7 @@ def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, m
         patch.setattr("lifline.tuning.display.StudyDisplay.show_epoch", interrupt)
         code, _, err = command("tune", "--trials", "3")
     assert (code, err) == (130, "error: interrupted\n")
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "WAITING"]
     assert study.trials[2].system_attrs["fixed_params"] == study.trials[1].params
     parent, children = runs(ready)
@@ -226,7 +173,7 @@ def test_after_a_sigkill_no_trial_is_lost_and_none_counted_twice(ready):
     wait_for(lambda: len(runs(ready)[1]) == children + 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert "RUNNING" in {trial.state.name for trial in all_studies()[0].trials}
+    assert "RUNNING" in {trial.state.name for trial in all_studies(JournalStore())[0].trials}
     trials = finish(num_trials=4)
     again = [trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs]
     assert {trials[number].state.name for number in again} == {"FAIL"}
@@ -248,8 +195,9 @@ def test_two_at_once_share_the_budget(ready):
     ]
     outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     assert len(study.trials) == 6
+    assert len({trial.user_attrs[DRIVER] for trial in study.trials}) == 2
     assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
     assert len(runs(ready)[1]) == 6
 
@@ -259,7 +207,7 @@ def test_a_front_of_accuracy_and_cost(ready, command):
     (ready / "params.yaml").write_text(text.replace("space: {", "space: {network.num_steps: {low: 1, high: 6}, "))
     code, _, err = command("tune", "--trials", "5", "--cost", "num_steps")
     assert (code, err) == (0, "")
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     assert all(trial.values[1] == trial.params["network.num_steps"] for trial in study.trials)
     client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     parent, _ = runs(ready)
@@ -282,7 +230,7 @@ def test_a_front_of_accuracy_and_cost(ready, command):
 def test_promote_writes_the_winner_and_nothing_else(ready, command):
     trials = finish(num_trials=3)
     before = read_params().flat()
-    (study,) = all_studies()
+    (study,) = all_studies(JournalStore())
     code, out, err = command("promote", "--trial", "1")
     assert (code, err) == (0, "")
     assert read_params().flat() == before | trials[1].params
@@ -306,7 +254,7 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
 def test_without_a_study_there_is_nothing_to_promote(ready, command):
     code, _, err = command("promote")
     assert (code, err) == (2, "error: there is no study; `lifline tune` makes one\n")
-    assert command("studies") == (0, "", "")
+    assert command("studies") == (0, "0 in optuna.journal\n", "")
 
 
 def test_a_name_belongs_to_one_space(ready, command):
@@ -319,11 +267,12 @@ def test_a_name_belongs_to_one_space(ready, command):
     assert code == 2
     assert err == """error: study is "it's/mine"; allowed are letters, digits, and the signs _ . -\n"""
     assert command("tune", "--trials", "1")[0] == 0
-    assert len(all_studies()) == 2
+    assert len(all_studies(JournalStore())) == 2
     code, out, _ = command("tune", "--trials", "1")
-    assert (code, out) == (0, "no trial was begun: the study has them all, or no time is left\n")
-    assert find_study("mine").study_name == "mine"
-    assert find_study(None).study_name != "mine"
+    assert code == 0
+    assert ": 1 of 1 trials done\n" in out
+    assert find_study(JournalStore(), "mine").study_name == "mine"
+    assert find_study(JournalStore(), None).study_name != "mine"
 
 
 def test_a_record_that_was_cut_short_is_dropped(ready):
@@ -348,7 +297,7 @@ def test_a_damaged_journal_is_named(ready, command, damage):
 
 def test_a_timeout_begins_no_trial_when_it_is_over(ready):
     assert len(finish(num_trials=50, timeout=0)) == 1
-    assert [trial.state.name for trial in all_studies()[0].trials] == ["WAITING"]
+    assert [trial.state.name for trial in all_studies(JournalStore())[0].trials] == ["WAITING"]
 
 
 @pytest.mark.parametrize(
@@ -357,10 +306,21 @@ def test_a_timeout_begins_no_trial_when_it_is_over(ready):
         (["--trials", "0"], "--trials is 0; allowed is"),
         (["--cost", "x"], "--cost"),
         (["--timeout", "-1"], "--timeout is -1.0; allowed is"),
+        (["--workers", "0"], "--workers is 0; allowed is"),
+        (["--gpus-per-trial", "0.5"], "for --workers from 2, or with --ray"),
+        (["--ray", "127.0.0.1:1"], "Ray at 127.0.0.1:1 does not work: [Errno 111] Connection refused"),
+        (["--ray", "auto"], "Ray at auto does not work: Could not find any running Ray"),
+        (["--ray", "ray://127.0.0.1:1"], "--ray is 'ray://127.0.0.1:1'; allowed is HOST:PORT, or auto"),
+        (["--storage", "mysql://me:secret@host/db"], "--storage is 'mysql://me:***@host/db'; allowed is postgresql://"),
+        (
+            ["--storage", "postgresql://me:secret@127.0.0.1:1/db"],
+            "studies at postgresql://me:***@127.0.0.1:1/db do not",
+        ),
     ],
 )
 def test_options_that_are_not_allowed_are_named(command, arguments, message):
     code, _, err = command("tune", *arguments)
     assert code == 2
     assert message in err
+    assert "secret" not in err
     assert err.count("\n") == 1

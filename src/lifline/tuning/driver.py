@@ -1,119 +1,195 @@
-"""Runs a study's trials, one after the other, in this process."""
+"""Drives a study: asks it for trials, lets workers train them, prunes, and tells the study and MLflow."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lifline import tracking
 from lifline.data.batches import split_off_validation
-from lifline.data.mnist import LabelledImages, load_mnist
-from lifline.device import choose_device
+from lifline.data.mnist import load_mnist
 from lifline.epoch_report import EpochReport
 from lifline.errors import TrainingError, is_out_of_memory
-from lifline.evaluation import evaluate
 from lifline.files import MNIST
-from lifline.model_file import new_network
 from lifline.params import Params
 from lifline.signals import signals_held_off
-from lifline.training import TrainingState, fit
 from lifline.tuning.pictures import draw_study
 from lifline.tuning.space import as_params
-from lifline.tuning.study import Cost, driving, fail_dead_trials, next_trial, open_storage, open_study, try_again
+from lifline.tuning.storage import Store, open_store
+from lifline.tuning.study import Cost, next_trial, open_study, try_again
+from lifline.tuning.trial import Data, Score
+from lifline.tuning.workers import InProcess, News, WorkerDiedError, Workers
 
-OnEpoch = Callable[[int, EpochReport], None]
 
+class Watcher(Protocol):
+    """Who is told how a study gets on."""
 
-class Data(NamedTuple):
-    """What a trial learns from and is scored on; the test set is not among it."""
+    def show_start(self, study: Study) -> None:
+        """The study as it is found."""
 
-    training: LabelledImages
-    validation: LabelledImages
+    def show_epoch(self, study: Study, number: int, report: EpochReport) -> None:
+        """An epoch of the trial with this number."""
+
+    def show_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """A trial that has ended."""
 
 
 def tune(
     params: Params,
     num_trials: int,
+    watcher: Watcher,
+    *,
     timeout: float | None = None,
     cost: Cost | None = None,
     name: str | None = None,
-    on_epoch: OnEpoch = lambda number, report: None,
-) -> Iterator[tuple[Study, FrozenTrial]]:
-    """Run a study until it has `num_trials`, those of earlier calls included; yields each trial as it ends.
+    storage: str | None = None,
+    workers: Workers | None = None,
+) -> Study:
+    """Run a study until it has `num_trials`, those of earlier calls and of other drivers included.
 
     Args:
         params: with the space in `tune.space`; what is not in the space stays as it is.
         num_trials: of the whole study.
+        watcher: told of each epoch and each trial.
         timeout: seconds after which no trial is begun.
         cost: what to trade accuracy for, or None.
         name: of the study; by default a hash of what it is.
-        on_epoch: told of each epoch of a trial, by number.
+        storage: URL of the study's database; by default the journal of this repository.
+        workers: who trains; by default this process.
 
     Raises:
-        LiflineError: the space, the study or its storage cannot be used, or MLflow.
+        LiflineError: the space, the study, its storage, the workers or MLflow cannot be used.
     """
     ends = time.monotonic() + timeout if timeout is not None else None
-    device = choose_device(params.train.device)
-    parts = split_off_validation(load_mnist(MNIST, "train"), params.data.validation_size)
-    data = Data(*(part.to(device) for part in parts))
-    study = open_study(open_storage(), params, cost, name)
-    with driving() as driver, tracking.study_run(params, study.study_name):
-        fail_dead_trials(study)
-        while (ends is None or time.monotonic() < ends) and (trial := next_trial(study, params, num_trials, driver)):
-            yield study, _run(study, trial, params, data, cost, on_epoch)
+    data = Data(*split_off_validation(load_mnist(MNIST, "train"), params.data.validation_size))
+    store = open_store(storage)
+    study = open_study(store, params, cost, name)
+    workers = workers or InProcess()
+    with (
+        workers.hired(params, data),
+        store.driving() as driver,
+        tracking.study_run(params, study.study_name) as parent,
+    ):
+        watcher.show_start(study)
+        _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
         tracking.log_figures(draw_study(study))
+    return study
 
 
-class Ending(NamedTuple):
-    """How a trial ended, for Optuna and for MLflow."""
-
-    state: TrialState
-    status: str
-    values: list[float] | None = None
-    reason: str = ""
+@dataclass
+class _Running:
+    trial: Trial
+    params: Params
+    run_id: str | None = None
 
 
-def _run(study: Study, trial: Trial, params: Params, data: Data, cost: Cost | None, on_epoch: OnEpoch) -> FrozenTrial:
-    run_id = None
-    try:
-        varied = params.with_values({"train.epochs": params.tune.epochs} | as_params(trial.params, params))
-        run_id = tracking.start_trial_run(varied, trial.number)
-        ending = _train(trial, varied, data, cost, run_id, on_epoch)
-    except (KeyboardInterrupt, *tracking.STORE_ERRORS) as error:  # not of the trial's making
-        with signals_held_off():
-            try_again(study, trial.number)
-            if run_id is not None:
-                tracking.end_trial_run(run_id, "FAILED", type(error).__name__)
-        raise
-    except Exception as error:
-        ending = Ending(TrialState.FAIL, "FAILED", reason=f"{type(error).__name__}: {error}")
-        if not (isinstance(error, TrainingError) or is_out_of_memory(error)):
-            _end(study, trial, run_id, ending)
+class _Driver:
+    """Runs trials beside each other, as many as there are workers."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        study: Study,
+        params: Params,
+        cost: Cost | None,
+        workers: Workers,
+        watcher: Watcher,
+        parent: tracking.ParentRun,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.study = study
+        self.params = params
+        self.cost = cost
+        self.workers = workers
+        self.watcher = watcher
+        self.parent = parent
+        self.running: dict[int, _Running] = {}
+
+    def run(self, num_trials: int, ends: float | None) -> None:
+        """Until the study has so many trials, or the time is over."""
+        try:
+            while self._begin_trials(num_trials, ends) or self.running:
+                if news := self.workers.next_news():
+                    self._hear(news)
+        except BaseException as error:
+            for number in list(self.running):
+                with suppress(Exception):  # the storage or MLflow may be what broke; that error is the one to tell
+                    self._try_again(number, type(error).__name__)
             raise
-    return _end(study, trial, run_id, ending)
 
+    def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
+        """Give every free worker a trial; whether there may be more."""
+        while self.workers.is_free():
+            if ends is not None and time.monotonic() >= ends:
+                return False
+            trial = next_trial(self.store, self.study, self.params, num_trials, self.name)
+            if trial is None:
+                return False
+            self._begin(trial)
+        return True
 
-def _train(trial: Trial, params: Params, data: Data, cost: Cost | None, run_id: str, on_epoch: OnEpoch) -> Ending:
-    device, seed = data.training.images.device, params.train.seed
-    state = TrainingState(new_network(params.network, seed).to(device), seed)
-    for report in fit(state, *data, params):
-        tracking.log_trial_epoch(run_id, report)
-        on_epoch(trial.number, report)
-        if cost is None:
-            trial.report(report.validation_accuracy, report.epoch)
-            if report.epoch < params.train.epochs and trial.should_prune():
-                return Ending(TrialState.PRUNED, "KILLED", reason=f"pruned after epoch {report.epoch}")
-    metrics = evaluate(state.network, data.validation, params.network.decoding).as_metrics()
-    costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}
-    tracking.log_trial_costs(run_id, costs)
-    return Ending(TrialState.COMPLETE, "FINISHED", [report.validation_accuracy, *([costs[cost]] if cost else [])])
+    def _begin(self, trial: Trial) -> None:
+        values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
+        running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
+        running.run_id = tracking.start_trial_run(self.parent, running.params, trial.number)
+        self.workers.begin(trial.number, running.params)
 
+    def _hear(self, news: News) -> None:
+        number, what = news
+        if isinstance(what, EpochReport):
+            self._hear_of_epoch(number, what)
+        elif isinstance(what, Score):
+            tracking.log_trial_costs(self._run_id(number), what.costs)
+            values = [what.accuracy, *([what.costs[self.cost]] if self.cost else [])]
+            self._end(number, TrialState.COMPLETE, "FINISHED", values=values)
+        elif isinstance(what, WorkerDiedError):
+            self._try_again(number, f"its worker died: {what}")
+            self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[number])
+        else:
+            self._end(number, TrialState.FAIL, "FAILED", reason=f"{type(what).__name__}: {what}")
+            if not (isinstance(what, TrainingError) or is_out_of_memory(what)):
+                raise what
 
-def _end(study: Study, trial: Trial, run_id: str | None, ending: Ending) -> FrozenTrial:
-    with signals_held_off():
-        ended = study.tell(trial, ending.values, ending.state)
-        if run_id is not None:
-            tracking.end_trial_run(run_id, ending.status, ending.reason)
-    return ended
+    def _hear_of_epoch(self, number: int, report: EpochReport) -> None:
+        if is_hopeless := self._is_hopeless(self.running[number], report):
+            self.workers.stop(number)
+        else:
+            self.workers.go_on(number)
+        tracking.log_trial_epoch(self._run_id(number), report)
+        self.watcher.show_epoch(self.study, number, report)
+        if is_hopeless:
+            self._end(number, TrialState.PRUNED, "KILLED", reason=f"pruned after epoch {report.epoch}")
+
+    def _is_hopeless(self, running: _Running, report: EpochReport) -> bool:
+        if self.cost is not None:  # Optuna prunes for one objective alone
+            return False
+        running.trial.report(report.validation_accuracy, report.epoch)
+        return report.epoch < running.params.train.epochs and running.trial.should_prune()
+
+    def _end(
+        self, number: int, state: TrialState, status: str, values: list[float] | None = None, reason: str = ""
+    ) -> None:
+        with signals_held_off():
+            ended = self.study.tell(self.running[number].trial, values, state)
+            tracking.end_trial_run(self._run_id(number), status, reason)
+            del self.running[number]
+        self.watcher.show_trial(self.study, ended)
+
+    def _try_again(self, number: int, reason: str) -> None:
+        with signals_held_off():
+            run_id = self.running.pop(number).run_id
+            try:
+                try_again(self.study, number)
+            finally:
+                if run_id is not None:
+                    tracking.end_trial_run(run_id, "FAILED", reason)
+
+    def _run_id(self, number: int) -> str:
+        run_id = self.running[number].run_id
+        assert run_id is not None
+        return run_id

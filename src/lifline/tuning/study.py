@@ -1,27 +1,19 @@
-"""A study's life: where it is kept, what it is, and which trial is next."""
+"""A study's life: what it is, and which trial is next."""
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
-from secrets import token_hex
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lifline.errors import TuningError
-from lifline.files import naming, repository_root
-from lifline.locks import abandoned, locked
 from lifline.params import Params
 from lifline.tuning.space import as_suggested, read_space
+from lifline.tuning.storage import Store
 
 Cost = Literal["synaptic_operations", "num_steps"]
 DEFINITION = "definition"
@@ -36,48 +28,7 @@ MAX_DEATHS = 3
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_storage() -> JournalStorage:
-    """The journal of this repository's studies.
-
-    Raises:
-        TuningError: it is damaged.
-    """
-    path = repository_root() / "optuna.journal"
-    try:
-        with naming(path):
-            return JournalStorage(_Journal(path))
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise TuningError(f"{path} is damaged: {type(error).__name__} {error}; move it away to begin anew") from None
-
-
-class _Journal(JournalFileBackend):
-    """Optuna's journal, under a lock that the system lets go of when its holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), lock_obj=_JournalLock(path))
-        self.path = path
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records; an error names the file."""
-        with naming(self.path):
-            super().append_logs(logs)
-
-
-class _JournalLock(BaseJournalFileLock):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.held = ExitStack()
-
-    def acquire(self) -> bool:
-        self.held.enter_context(locked(_drivers() / "journal.lock"))
-        _cut_unfinished_line(self.path)
-        return True
-
-    def release(self) -> None:
-        self.held.close()
-
-
-def open_study(storage: JournalStorage, params: Params, cost: Cost | None, name: str | None) -> Study:
+def open_study(store: Store, params: Params, cost: Cost | None, name: str | None) -> Study:
     """The study of these params, which is made where there is none; its first trial is the params as they are.
 
     Raises:
@@ -93,9 +44,9 @@ def open_study(storage: JournalStorage, params: Params, cost: Cost | None, name:
         raise TuningError(f"study is {name!r}; allowed are letters, digits, and the signs _ . -")
     name = name or f"{objective}-{hashlib.sha256(definition.encode()).hexdigest()[:8]}"
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (cost is not None)
-    with locked(_drivers() / f"{name}.lock"):
+    with store.alone_in(name):
         study = optuna.create_study(
-            storage=storage,
+            storage=store.optuna,
             study_name=name,
             directions=directions,
             load_if_exists=True,
@@ -111,22 +62,14 @@ def open_study(storage: JournalStorage, params: Params, cost: Cost | None, name:
     return study
 
 
-@contextmanager
-def driving() -> Iterator[str]:
-    """A name for this process, under which it holds its trials while it lives."""
-    driver = _drivers() / token_hex(8)
-    with locked(driver):
-        yield driver.name
-        driver.unlink()
-
-
-def next_trial(study: Study, params: Params, budget: int, driver: str) -> Trial | None:
-    """The next trial, as long as fewer than `budget` are done or being done.
+def next_trial(store: Store, study: Study, params: Params, budget: int, driver: str) -> Trial | None:
+    """The next trial, as long as fewer than `budget` are done, or being done by a driver that is alive.
 
     The sampler's seed is of how many there are, so that a study that was stopped goes on as if it had not been.
     """
     space = read_space(params)
-    with _alone_in(study):
+    with store.alone_in(study.study_name):
+        _fail_dead_trials(store, study)
         number = len(counted(study.get_trials(deepcopy=False)))
         if number >= budget:
             return None
@@ -142,14 +85,17 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in again]
 
 
-def fail_dead_trials(study: Study) -> None:
-    """Fail the trials whose process is gone, and put them up to be tried again."""
-    with _alone_in(study):
-        dead = {path.name for path in abandoned(_drivers())}
-        alive = {path.name for path in _drivers().iterdir()} - dead
-        for trial in study.get_trials(states=[TrialState.RUNNING]):
-            if trial.user_attrs.get(DRIVER) not in alive:
-                try_again(study, trial.number)
+def is_tried_again(study: Study, number: int) -> bool:
+    """Whether a trial died, and another has its params."""
+    return any(trial.user_attrs.get(AGAIN) == number for trial in study.get_trials(deepcopy=False))
+
+
+def _fail_dead_trials(store: Store, study: Study) -> None:
+    """Fail the trials whose driver is gone, and put them up to be tried again."""
+    living = store.living()
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        if trial.user_attrs.get(DRIVER) not in living:
+            try_again(study, trial.number)
 
 
 def try_again(study: Study, number: int) -> None:
@@ -165,18 +111,3 @@ def try_again(study: Study, number: int) -> None:
         values = trials[number].system_attrs.get("fixed_params", {}) | trials[number].params
         study.enqueue_trial(values, user_attrs={AGAIN: number})
     study.tell(number, state=TrialState.FAIL)
-
-
-def _alone_in(study: Study) -> AbstractContextManager[None]:
-    return locked(_drivers() / f"{study.study_name}.lock")
-
-
-def _drivers() -> Path:
-    return repository_root() / ".tuning"
-
-
-def _cut_unfinished_line(path: Path) -> None:
-    """What a full disk or a power cut left of the last record: nobody was told that it is there."""
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)

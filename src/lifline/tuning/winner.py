@@ -11,22 +11,23 @@ from optuna.trial import FrozenTrial, TrialState
 from lifline.errors import TuningError
 from lifline.params import Params
 from lifline.tuning.space import as_params
-from lifline.tuning.study import DEFINITION, open_storage
+from lifline.tuning.storage import Store
+from lifline.tuning.study import DEFINITION
 
 
-def all_studies() -> list[Study]:
-    """Every study of this repository, the newest last."""
-    storage = open_storage()
-    return [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+def all_studies(store: Store) -> list[Study]:
+    """Every study that is kept there, the newest last."""
+    names = optuna.get_all_study_names(store.optuna)
+    return [optuna.load_study(study_name=name, storage=store.optuna) for name in names]
 
 
-def find_study(name: str | None) -> Study:
+def find_study(store: Store, name: str | None) -> Study:
     """The study with this name, or the one that was last worked on.
 
     Raises:
         TuningError: there is none.
     """
-    studies = {study.study_name: study for study in all_studies()}
+    studies = {study.study_name: study for study in all_studies(store)}
     if not studies:
         raise TuningError("there is no study; `lifline tune` makes one")
     if name is None:

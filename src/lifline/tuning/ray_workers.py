@@ -1,0 +1,223 @@
+"""Workers on Ray, on this machine or on a cluster. The only module that imports ray."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker that was given no GPU sees none
+    "RAY_TQDM": "0",
+}
+for setting, value in SETTINGS.items():
+    os.environ.setdefault(setting, value)  # before the import, which reads some of them
+
+import ray
+import torch
+from ray._private import ray_constants
+from ray._private.services import resolve_ip_for_localhost
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+import lifline
+from lifline.data.mnist import LabelledImages
+from lifline.device import choose_device
+from lifline.epoch_report import EpochReport
+from lifline.errors import TuningError
+from lifline.params import Params
+from lifline.signals import handlers_kept
+from lifline.tuning.trial import Data, Score, train_trial
+from lifline.tuning.workers import News, WorkerDiedError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""MNIST takes 47 MB of it."""
+
+CONNECT_SECONDS = 10
+MAX_FAILED_STARTS = 3
+"""As often, in a row, as a worker may die before it is ready."""
+
+
+class _Worker:
+    """A process that trains one trial at a time, epoch by epoch."""
+
+    def __init__(self, device: str, num_threads: int, *data: Any) -> None:
+        torch.set_num_threads(num_threads)
+        training_images, training_labels, images, labels = (torch.tensor(array) for array in data)
+        parts = Data(LabelledImages(training_images, training_labels), LabelledImages(images, labels))
+        self.data = parts.to(choose_device(device))
+
+    def is_ready(self) -> bool:
+        return True
+
+    def begin(self, params: Params) -> EpochReport | Score:
+        self.training = train_trial(params, self.data)
+        return self.go_on()
+
+    def go_on(self) -> EpochReport | Score:
+        return next(self.training)
+
+
+class RayWorkers:
+    """As many workers as Ray has room for, up to `num_workers`; one that dies is replaced.
+
+    Args:
+        num_workers: trials that are trained at once.
+        address: of a cluster, as `ray start` tells it; None starts Ray on this machine, for as long as it is used.
+        cpus: cores, and so threads, of a worker; by default an equal share of this machine's, one on a cluster.
+        gpus: GPUs of a worker, which may be a share of one; by default an equal share of those there are.
+    """
+
+    def __init__(
+        self, num_workers: int, address: str | None = None, cpus: float | None = None, gpus: float | None = None
+    ) -> None:
+        self.num_workers = num_workers
+        self.address = address
+        self.cpus = cpus
+        self.gpus = gpus
+        self.workers: list[Any] = []
+        self.free: list[Any] = []
+        self.at_work: dict[int, Any] = {}
+        self.awaited: dict[Any, Any] = {}
+        """What is to come from Ray: a trial's number, or the worker that gets ready."""
+
+        self.failed_starts = 0
+
+    @contextmanager
+    def hired(self, params: Params, data: Data) -> Iterator[None]:
+        """Connect to Ray, and ask it for workers.
+
+        Raises:
+            TuningError: the cluster cannot be reached, or has no room for a worker.
+        """
+        with handlers_kept():
+            self._connect()
+        try:
+            self._describe_worker(params, data)
+            for _ in range(self.num_workers):
+                self._hire()
+            yield
+        finally:
+            ray.shutdown()
+
+    def is_free(self) -> bool:
+        """Whether a worker could begin a trial."""
+        return bool(self.free)
+
+    def begin(self, number: int, params: Params) -> None:
+        """Let a free worker train the trial with this number."""
+        worker = self.at_work[number] = self.free.pop()
+        self.awaited[worker.begin.remote(params)] = number
+
+    def go_on(self, number: int) -> None:
+        """Let a trial train its next epoch."""
+        self.awaited[self.at_work[number].go_on.remote()] = number
+
+    def stop(self, number: int) -> None:
+        """Give up a trial, and free its worker."""
+        self.free.append(self.at_work.pop(number))
+
+    def next_news(self) -> News | None:
+        """Wait for a trial or for a worker that gets ready.
+
+        Raises:
+            TuningError: workers do not start.
+        """
+        (reference, *_), _ = ray.wait(list(self.awaited))
+        about = self.awaited.pop(reference)
+        if not isinstance(about, int):
+            self._welcome(about, reference)
+            return None
+        try:
+            what = ray.get(reference)
+        except RayActorError as error:
+            del self.at_work[about]
+            self._hire()
+            return News(about, WorkerDiedError(_first_line(error)))
+        except RayTaskError as error:
+            what = error.cause
+        if not isinstance(what, EpochReport):
+            self.stop(about)
+        return News(about, what)
+
+    def _connect(self) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        if self.address is None:
+            here = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+            options = quiet | here
+        else:  # with our code, so that a node needs the dependencies alone
+            _check_address(self.address)
+            options = quiet | {"address": self.address, "runtime_env": {"py_modules": [lifline.__path__[0]]}}
+        try:
+            with _listening_on_localhost(self.address is None):
+                ray.init(**options)
+        except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+            raise TuningError(f"Ray at {self.address or 'this machine'} does not work: {_first_line(error)}") from None
+
+    def _describe_worker(self, params: Params, data: Data) -> None:
+        total = ray.cluster_resources()
+        if self.cpus is None:
+            share = total["CPU"] / self.num_workers
+            self.cpus = 1 if self.address else (int(share) if share >= 1 else share)
+        if self.gpus is None:
+            self.gpus = min(1, total.get("GPU", 0) / self.num_workers)
+        self._check_room()
+        threads = max(1, int(self.cpus))
+        self.actor = ray.remote(_Worker).options(
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        )
+        arrays = [tensor.numpy() for part in data for tensor in (part.images, part.labels)]
+        self.arguments = [params.train.device, threads, *(ray.put(array) for array in arrays)]
+
+    def _check_room(self) -> None:
+        for name, option, wanted in (("CPU", "--cpus-per-trial", self.cpus), ("GPU", "--gpus-per-trial", self.gpus)):
+            most = max(node["Resources"].get(name, 0) for node in ray.nodes() if node["Alive"])
+            if wanted > most:
+                raise TuningError(f"{option} is {wanted:g}; allowed is up to {most:g}, which a node of Ray has")
+
+    def _hire(self) -> None:
+        worker: Any = self.actor.remote(*self.arguments)
+        self.awaited[worker.is_ready.remote()] = worker
+
+    def _welcome(self, worker: Any, reference: Any) -> None:
+        try:
+            ray.get(reference)
+        except RayError as error:
+            self.failed_starts += 1
+            if self.failed_starts >= MAX_FAILED_STARTS:
+                raise TuningError(f"a worker on Ray does not start: {_first_line(error)}") from None
+            self._hire()
+        else:
+            self.failed_starts = 0
+            self.free.append(worker)
+
+
+@contextmanager
+def _listening_on_localhost(is_wanted: bool) -> Iterator[None]:
+    """Let the Ray that is started be heard by this machine alone, as Ray itself does on macOS and Windows."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = not is_wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal() or "/" in host:
+        raise TuningError(f"--ray is {address!r}; allowed is HOST:PORT, or auto on a node of a cluster")
+    try:
+        socket.create_connection((resolve_ip_for_localhost(host), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise TuningError(f"Ray at {address} does not work: {error}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

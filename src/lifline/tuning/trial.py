@@ -1,0 +1,48 @@
+"""What a worker does for a trial; it knows neither the study nor MLflow."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from lifline.data.mnist import LabelledImages
+from lifline.epoch_report import EpochReport
+from lifline.evaluation import evaluate
+from lifline.model_file import new_network
+from lifline.params import Params
+from lifline.training import TrainingState, fit
+
+
+class Data(NamedTuple):
+    """What a trial learns from and is scored on; the test set is not among it."""
+
+    training: LabelledImages
+    validation: LabelledImages
+
+    def to(self, device: torch.device) -> "Data":
+        """The same on a device."""
+        return Data(self.training.to(device), self.validation.to(device))
+
+
+class Score(NamedTuple):
+    """What a trained network is worth, on the validation images."""
+
+    accuracy: float
+    """0 to 1."""
+
+    costs: dict[str, float]
+    """Of an image, by name."""
+
+
+def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
+    """Train as the pipeline does; yields the report of each epoch, and in the end the score.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    device, seed = data.training.images.device, params.train.seed
+    state = TrainingState(new_network(params.network, seed).to(device), seed)
+    yield from fit(state, *data, params)
+    metrics = evaluate(state.network, data.validation, params.network.decoding).as_metrics()
+    costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}
+    yield Score(state.reports[-1].validation_accuracy, costs)

@@ -1,0 +1,82 @@
+"""Workers train trials, and tell the driver of each epoch; here the one that works in the driver's own process."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, Protocol
+
+from lifline.device import choose_device
+from lifline.epoch_report import EpochReport
+from lifline.params import Params
+from lifline.tuning.trial import Data, Score, train_trial
+
+
+class WorkerDiedError(Exception):
+    """A worker is gone in the middle of a trial, which is not to blame."""
+
+
+class News(NamedTuple):
+    """How a trial has got on: it trained an epoch and waits for `go_on` or `stop`, or it has ended."""
+
+    number: int
+    what: EpochReport | Score | Exception
+
+
+class Workers(Protocol):
+    """Those who train a study's trials."""
+
+    def hired(self, params: Params, data: Data) -> AbstractContextManager[object]:
+        """A context in which there are workers, with these images at hand."""
+
+    def is_free(self) -> bool:
+        """Whether a worker could begin a trial."""
+
+    def begin(self, number: int, params: Params) -> None:
+        """Let a free worker train the trial with this number."""
+
+    def go_on(self, number: int) -> None:
+        """Let a trial that has trained an epoch go on."""
+
+    def stop(self, number: int) -> None:
+        """Give up a trial that has trained an epoch."""
+
+    def next_news(self) -> News | None:
+        """Wait until there is news of a trial; None: a worker may have become free."""
+
+
+class InProcess:
+    """One worker: this process."""
+
+    def __init__(self) -> None:
+        self.trainings: dict[int, Iterator[EpochReport | Score]] = {}
+
+    def hired(self, params: Params, data: Data) -> AbstractContextManager[object]:
+        """Put the images on the device."""
+        self.data = data.to(choose_device(params.train.device))
+        return nullcontext()
+
+    def is_free(self) -> bool:
+        """Whether no trial is being trained."""
+        return not self.trainings
+
+    def begin(self, number: int, params: Params) -> None:
+        """Train this trial from now on."""
+        self.trainings[number] = train_trial(params, self.data)
+
+    def go_on(self, number: int) -> None:
+        """Nothing to do: `next_news` trains."""
+
+    def stop(self, number: int) -> None:
+        """Forget the trial."""
+        del self.trainings[number]
+
+    def next_news(self) -> News:
+        """Train an epoch, or score."""
+        (number,) = self.trainings
+        what: EpochReport | Score | Exception
+        try:
+            what = next(self.trainings[number])
+        except Exception as error:
+            what = error
+        if not isinstance(what, EpochReport):
+            del self.trainings[number]
+        return News(number, what)

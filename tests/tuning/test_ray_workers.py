@@ -1,0 +1,134 @@
+"""Trials on workers of a real Ray, here and on a cluster of two nodes."""
+
+import signal
+import subprocess
+
+import psutil
+import pytest
+import ray
+import torch
+from ray.cluster_utils import Cluster
+
+from lifline.tuning.journal import JournalStore
+from lifline.tuning.ray_workers import RayWorkers
+from lifline.tuning.study import AGAIN, counted
+from lifline.tuning.winner import all_studies
+from tests.runs import wait_for
+from tests.tuning.studies import LIFLINE, Silent, finish, outcome, runs
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two nodes of one CPU each, and one more of none that the driver is on."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.nodes_with_a_cpu = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield cluster
+    cluster.shutdown()
+
+
+def workers(parent=None):
+    """The processes that train."""
+    parent = psutil.Process(parent)
+    return [process for process in parent.children(recursive=True) if process.name().startswith("ray::_Worker")]
+
+
+def longer(ready):
+    """Trials of many epochs."""
+    text = (ready / "params.yaml").read_text()
+    (ready / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", "tune:\n  epochs: 8"))
+
+
+class Saboteur(Silent):
+    """Does something at the first epoch that it is told of."""
+
+    def __init__(self, sabotage):
+        self.sabotage = sabotage
+
+    def show_epoch(self, study, number, report):
+        sabotage, self.sabotage = self.sabotage, lambda: None
+        sabotage()
+
+
+def assert_one_was_tried_again(found, ready):
+    assert len(counted(found)) == 3
+    assert {trial.state.name for trial in counted(found)} <= {"COMPLETE", "PRUNED"}
+    (again,) = [trial for trial in found if AGAIN in trial.user_attrs]
+    died = found[again.user_attrs[AGAIN]]
+    assert died.state.name == "FAIL"
+    assert again.params == died.params
+    parent, children = runs(ready)
+    assert parent.info.status == "FINISHED"
+    states = {run.data.tags["trial"]: run.info.status for run in children}
+    assert states[str(died.number)] == "FAILED"
+    assert "RUNNING" not in states.values()
+    (failure,) = [run.data.tags["failure"] for run in children if run.info.status == "FAILED"]
+    assert failure.startswith("its worker died: ")
+
+
+def test_workers_here_train_as_this_process_does_and_are_heard_by_this_machine_alone(ready):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    (alone,) = finish(num_trials=1)
+    torch.set_num_threads(threads)
+    (ready / "optuna.journal").unlink()
+    seen = []
+
+    def look():
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            seen.extend(
+                place.laddr.ip.removeprefix("::ffff:")
+                for place in process.net_connections("tcp")
+                if place.status == "LISTEN"
+            )
+        seen.append(len(workers()))
+
+    found = finish(num_trials=3, watcher=Saboteur(look), workers=RayWorkers(2, cpus=0.5))
+    assert outcome(found)[0] == outcome([alone])[0]
+    assert {trial.state.name for trial in found} <= {"COMPLETE", "PRUNED"}
+    assert len(found) == 3
+    assert seen.pop() == 2
+    assert set(seen) == {"127.0.0.1"}
+    assert not ray.is_initialized()
+    assert not workers()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_worker_that_is_killed_costs_its_trial_alone(ready, cluster):
+    longer(ready)
+    watcher = Saboteur(lambda: psutil.Process(workers()[0].pid).kill())
+    assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
+
+
+def test_a_node_that_goes_away_costs_its_trial_alone(ready, cluster):
+    longer(ready)
+    watcher = Saboteur(lambda: cluster.remove_node(cluster.nodes_with_a_cpu.pop(), allow_graceful=False))
+    assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
+
+
+def test_what_no_node_has_is_refused(ready, cluster, command):
+    code, _, error = command("tune", "--ray", cluster.address, "--cpus-per-trial", "64")
+    assert (code, error) == (2, "error: --cpus-per-trial is 64; allowed is up to 1, which a node of Ray has\n")
+    code, _, error = command("tune", "--ray", cluster.address, "--gpus-per-trial", "0.5")
+    assert (code, error) == (2, "error: --gpus-per-trial is 0.5; allowed is up to 0, which a node of Ray has\n")
+
+
+@pytest.mark.slow
+def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(ready):
+    longer(ready)
+    driver = subprocess.Popen(
+        [*LIFLINE, "tune", "--trials", "2", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_for(lambda: (ready / "optuna.journal").exists() and len(running()) == 2, driver)
+    trained = workers(driver.pid)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    psutil.wait_procs(trained, timeout=10)
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in trained)
+    found = finish(num_trials=2)
+    assert len(counted(found)) == 2
+    assert len(found) == 4
+    assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
+
+
+def running():
+    return [trial for study in all_studies(JournalStore()) for trial in study.trials if trial.state.name == "RUNNING"]
