@@ -41,9 +41,9 @@ ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	mlflow ui --host 127.0.0.1 --port 5000 \
 	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
 
-dashboard: $(INSTALLED)  ## serve optuna-dashboard on this repository's studies
-	@test -f optuna.journal || { echo "error: there is no study; make tune makes one" >&2; exit 2; }
-	optuna-dashboard --host 127.0.0.1 --port 8080 optuna.journal
+dashboard: $(INSTALLED)  ## serve optuna-dashboard on the studies: optuna.journal, or LIFLINE_STORAGE
+	@test -n "$$LIFLINE_STORAGE" -o -f optuna.journal || { echo "error: there is no study; make tune makes one" >&2; exit 2; }
+	optuna-dashboard --host 127.0.0.1 --port 8080 "$${LIFLINE_STORAGE:-optuna.journal}"
 
 clean:  ## remove the environment and caches; keep data, models and runs
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots src/*.egg-info

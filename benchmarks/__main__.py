@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.report import print_table, write_results
-from benchmarks.sections import Settings, epoch, growth, inference, memory, recipe, startup, step
+from benchmarks.sections import Settings, epoch, growth, inference, memory, recipe, startup, step, workers
 from benchmarks.task import Task
 from lifline.data.batches import as_input
 from lifline.data.mnist import LabelledImages, load_mnist
@@ -25,6 +25,7 @@ SECTIONS = {
     "recipe": recipe.measure,
     "growth": growth.measure,
     "startup": startup.measure,
+    "workers": workers.measure,
 }
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("snntorch", "spikingjelly", "norse", "jax")

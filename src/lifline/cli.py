@@ -155,7 +155,7 @@ def promote(
     from lifline.params import read_params
     from lifline.params_file import change_params
     from lifline.tuning.storage import open_store
-    from lifline.tuning.winner import differences, find_study, values_of, winner
+    from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
 
     found, params = find_study(open_store(storage), study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
@@ -164,6 +164,8 @@ def promote(
     difference = change_params(values_of(best, params))
     print(difference or "params.yaml holds these params already")
     print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
+    if (epochs := epochs_of(found)) < params.train.epochs:
+        print(f"note: its trials had {epochs} epochs; what is best for {params.train.epochs} may be something else")
 
 
 def main() -> None:

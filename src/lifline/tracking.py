@@ -57,6 +57,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the U
 MODEL_TAG = "model_sha256"
 RECIPE_TAG = "recipe_sha256"
 STUDY_TAG = "study"
+TRIAL_TAG = "trial"
 LOCK_TAG = "lock"
 ONNX_TAG = "onnx_sha256"
 FAILURE_TAG = "failure"
@@ -143,7 +144,7 @@ def study_run(params: Params, study: str) -> Iterator[ParentRun]:
 
 def start_trial_run(parent: ParentRun, params: Params, number: int) -> str:
     """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
-    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, "trial": str(number)}
+    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, TRIAL_TAG: str(number)}
     run = _client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}")
     _client().log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
     return str(run.info.run_id)
@@ -164,6 +165,13 @@ def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
     if reason:
         _client().set_tag(run_id, FAILURE_TAG, reason[:500])
     _client().set_terminated(run_id, status)
+
+
+def end_run_of_dead_trial(parent: ParentRun, number: int) -> None:
+    """Close the run of a trial whose process died, here or on another machine."""
+    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and tags.{TRIAL_TAG} = '{number}'"
+    for run in _client().search_runs([parent.experiment_id], f"{its} and attributes.status = 'RUNNING'"):
+        end_trial_run(run.info.run_id, "KILLED", "its process died")
 
 
 def log_figures(figures: Mapping[str, bytes]) -> None:

@@ -109,6 +109,9 @@ def test_the_trials_of_a_driver_that_was_killed_are_done_by_the_other(store, rea
     assert len(counted(found)) == 6
     assert {trial.state.name for trial in counted(found)} <= {"COMPLETE", "PRUNED"}
     assert len(found) == 6 + sum(AGAIN in trial.user_attrs for trial in found)
+    parent, children = runs(ready)
+    assert parent.info.status == "FINISHED"
+    assert "RUNNING" not in {run.info.status for run in children}
 
 
 def test_a_study_is_promoted_from_there(store, ready, command, monkeypatch):

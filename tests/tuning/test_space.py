@@ -1,7 +1,11 @@
+import shutil
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lifline.errors import ParamsError
+from lifline.params import read_params
+from lifline.params_file import change_params, preset_values
 from lifline.tuning.space import as_params, as_suggested, read_space
 from tests.conftest import ROOT, changed
 
@@ -36,9 +40,14 @@ def test_lists_survive_optuna_which_knows_none(params):
     assert as_params(as_suggested(values), params) == values
 
 
-def test_the_projects_space_is_beta_learning_rate_and_steps():
-    from lifline.params import read_params
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_each_preset_may_be_tuned(workspace, preset):
+    shutil.copy(ROOT / "params.yaml", workspace)
+    change_params(preset_values(preset))
+    assert set(read_space(read_params())) == {"network.beta", "network.num_steps", "train.learning_rate"}
 
+
+def test_the_projects_space_is_beta_learning_rate_and_steps():
     assert set(read_space(read_params(ROOT / "params.yaml"))) == {
         "network.beta",
         "train.learning_rate",

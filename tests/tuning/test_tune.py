@@ -17,6 +17,7 @@ from lifline.tuning.study import (
     DRIVER,
     MAX_DEATHS,
     counted,
+    fail_dead_trials,
     next_trial,
     open_study,
 )
@@ -129,6 +130,7 @@ def test_a_trial_that_dies_with_each_process_is_given_up(ready):
     study = open_study(store, params, None, None)
     for _ in range(MAX_DEATHS):
         trial = next_trial(store, study, params, 1, "a process that is gone")
+        assert fail_dead_trials(store, study) == [trial.number]
     assert next_trial(store, study, params, 1, "another") is None
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * MAX_DEATHS
     assert trial.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
@@ -138,6 +140,7 @@ def test_a_trial_killed_while_it_is_asked_for_keeps_its_params(ready):
     store = JournalStore()
     study = open_study(store, read_params(), None, None)
     study.ask()  # without the space: none of its params is set
+    fail_dead_trials(store, study)
     again = next_trial(store, study, read_params(), 1, "another")
     assert again.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
 
@@ -236,6 +239,10 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
     assert read_params().flat() == before | trials[1].params
     assert f"trial 1 of study {study.study_name}; `dvc repro` runs the pipeline" in out
     assert "+  beta: " in out
+    change_params({"train.epochs": 3})
+    code, out, _ = command("promote", "--trial", "1")
+    assert (code, out.splitlines()[-1][:32]) == (0, "note: its trials had 2 epochs; w")
+    change_params({"train.epochs": 1})
     assert command("promote")[0] == 0
     assert read_params().flat() == before | study.best_trial.params
     code, _, err = command("promote", "--trial", "9")

@@ -50,8 +50,8 @@ class StudyDisplay:
         ended = _ended(study)
         others = Counter(trial.state.name.lower() for trial in ended if trial.state != TrialState.COMPLETE)
         counts = [f"{count} {state}" for state, count in others.items()]
-        running = f"running {', '.join(self.running.values())}" if self.running else "starting"
-        description = ", ".join([running, *counts]) + _best(study)
+        running = [f"running {', '.join(self.running.values())}"] if self.running else []
+        description = ", ".join(running + counts) + _best(study)
         self.progress.update(self.task, description=description, completed=len(ended))
 
     def _say(self, line: str) -> None:

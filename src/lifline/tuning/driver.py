@@ -19,7 +19,7 @@ from lifline.signals import signals_held_off
 from lifline.tuning.pictures import draw_study
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
-from lifline.tuning.study import Cost, next_trial, open_study, try_again
+from lifline.tuning.study import Cost, fail_dead_trials, next_trial, open_study, try_again
 from lifline.tuning.trial import Data, Score
 from lifline.tuning.workers import InProcess, News, WorkerDiedError, Workers
 
@@ -125,6 +125,8 @@ class _Driver:
     def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
         """Give every free worker a trial; whether there may be more."""
         while self.workers.is_free():
+            for number in fail_dead_trials(self.store, self.study):
+                tracking.end_run_of_dead_trial(self.parent, number)
             if ends is not None and time.monotonic() >= ends:
                 return False
             trial = next_trial(self.store, self.study, self.params, num_trials, self.name)

@@ -1,5 +1,6 @@
 """A study's pictures, by Optuna."""
 
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -8,9 +9,18 @@ from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported: no window
 
+import numpy as np
 import optuna.visualization.matplotlib as draw
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
+
+from lifline.tuning.study import DEFINITION
+
+ACCURACY = "validation accuracy"
+WIDE = (10, 4.5)
+"""Inches."""
 
 
 def draw_study(study: Study) -> dict[str, bytes]:
@@ -19,21 +29,32 @@ def draw_study(study: Study) -> dict[str, bytes]:
     if len(done) < 2:  # noqa: PLR2004 - importances compare
         return {}
     if len(study.directions) > 1:
-        return {"pareto_front.png": _png(draw.plot_pareto_front, study, target_names=["validation accuracy", "cost"])}
+        cost = json.loads(study.user_attrs[DEFINITION])["cost"].replace("_", " ")
+        return {"pareto_front.png": _png(draw.plot_pareto_front, study, target_names=[ACCURACY, cost])}
     plots: dict[str, Callable[..., Any]] = {
         "history.png": draw.plot_optimization_history,
         "importances.png": draw.plot_param_importances,
         "parallel_coordinates.png": draw.plot_parallel_coordinate,
         "slice.png": draw.plot_slice,
     }
-    return {name: _png(plot, study) for name, plot in plots.items()}
+    return {name: _png(plot, study, target_name=ACCURACY) for name, plot in plots.items()}
 
 
 def _png(plot: Callable[..., Any], study: Study, **options: Any) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "experimental"
         axes = plot(study, **options)
-    first = axes.flat[0] if hasattr(axes, "flat") else axes
+    figure = np.ravel(axes)[0].figure
+    _tidy(figure)
     picture = BytesIO()
-    first.figure.savefig(picture, dpi=120, bbox_inches="tight")
+    figure.savefig(picture, dpi=120, bbox_inches="tight")
     return picture.getvalue()
+
+
+def _tidy(figure: Figure) -> None:
+    figure.set_size_inches(*WIDE)
+    for axes in figure.axes:
+        axes.set_facecolor("white")
+        axes.grid(color="0.9")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())  # on a short logarithmic axis they overlap

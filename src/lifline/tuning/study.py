@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -56,20 +58,26 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
             current = {param: value for param, value in params.flat().items() if param in space}
             study.enqueue_trial(as_suggested(current))
         if DEFINITION not in study.user_attrs:
+            _name_objectives(study, cost)
             study.set_user_attr(DEFINITION, definition)
     if study.user_attrs[DEFINITION] != definition:
         raise TuningError(f"study {name} has another space, objective or other base params; give another --study")
     return study
 
 
+def _name_objectives(study: Study, cost: Cost | None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(["validation accuracy", *([cost] if cost else [])])
+
+
 def next_trial(store: Store, study: Study, params: Params, budget: int, driver: str) -> Trial | None:
-    """The next trial, as long as fewer than `budget` are done, or being done by a driver that is alive.
+    """The next trial, as long as fewer than `budget` are done, or being done.
 
     The sampler's seed is of how many there are, so that a study that was stopped goes on as if it had not been.
     """
     space = read_space(params)
     with store.alone_in(study.study_name):
-        _fail_dead_trials(store, study)
         number = len(counted(study.get_trials(deepcopy=False)))
         if number >= budget:
             return None
@@ -90,12 +98,15 @@ def is_tried_again(study: Study, number: int) -> bool:
     return any(trial.user_attrs.get(AGAIN) == number for trial in study.get_trials(deepcopy=False))
 
 
-def _fail_dead_trials(store: Store, study: Study) -> None:
-    """Fail the trials whose driver is gone, and put them up to be tried again."""
-    living = store.living()
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        if trial.user_attrs.get(DRIVER) not in living:
-            try_again(study, trial.number)
+def fail_dead_trials(store: Store, study: Study) -> list[int]:
+    """Fail the trials whose driver is gone, and put them up to be tried again; returns their numbers."""
+    with store.alone_in(study.study_name):
+        living = store.living()
+        running = study.get_trials(states=[TrialState.RUNNING])
+        dead = [trial.number for trial in running if trial.user_attrs.get(DRIVER) not in living]
+        for number in dead:
+            try_again(study, number)
+    return dead
 
 
 def try_again(study: Study, number: int) -> None:

@@ -88,6 +88,11 @@ def differences(study: Study, params: Params) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def epochs_of(study: Study) -> int:
+    """For how many epochs its trials train."""
+    return int(json.loads(study.user_attrs[DEFINITION])["epochs"])
+
+
 def values_of(trial: FrozenTrial, params: Params) -> dict[str, Any]:
     """A trial's params as values for params.yaml."""
     return as_params(trial.params, params)
