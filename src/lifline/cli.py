@@ -79,7 +79,7 @@ def tune(
     study: Annotated[str | None, typer.Option(help="A name, in place of a hash of what the study is.")] = None,
     storage: Storage = None,
     workers: Annotated[int, typer.Option(help="Trials at once: 1 in this process, more on Ray.")] = 1,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or auto; by default this machine.")] = None,
+    ray: Annotated[str | None, typer.Option(help="A Ray cluster, run on a node of it: auto or HOST:PORT.")] = None,
     cpus_per_trial: Annotated[
         float | None, typer.Option(help="On Ray; by default a share of this machine's, 1 on a cluster.")
     ] = None,

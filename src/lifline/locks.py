@@ -17,7 +17,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         BlockingIOError: another process holds it, and `wait` is false.
     """
     with naming(path):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)  # which child processes do not inherit
     try:
         with naming(path):

@@ -145,9 +145,14 @@ def study_run(params: Params, study: str) -> Iterator[ParentRun]:
 def start_trial_run(parent: ParentRun, params: Params, number: int) -> str:
     """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
     tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, TRIAL_TAG: str(number)}
-    run = _client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}")
-    _client().log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
-    return str(run.info.run_id)
+    run_id = str(_client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}").info.run_id)
+    try:
+        _client().log_batch(run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
+    except Exception as error:
+        with suppress(Exception):
+            end_trial_run(run_id, "FAILED", type(error).__name__)
+        raise
+    return run_id
 
 
 def log_trial_epoch(run_id: str, report: EpochReport) -> None:
@@ -167,11 +172,21 @@ def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
     _client().set_terminated(run_id, status)
 
 
-def end_run_of_dead_trial(parent: ParentRun, number: int) -> None:
-    """Close the run of a trial whose process died, here or on another machine."""
-    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and tags.{TRIAL_TAG} = '{number}'"
-    for run in _client().search_runs([parent.experiment_id], f"{its} and attributes.status = 'RUNNING'"):
-        end_trial_run(run.info.run_id, "KILLED", "its process died")
+def end_trial_runs(parent: ParentRun, number: int, status: str, reason: str) -> None:
+    """Close what a trial has RUNNING, here or on another machine."""
+    for run in _running_trial_runs(parent):
+        if run.data.tags[TRIAL_TAG] == str(number):
+            end_trial_run(run.info.run_id, status, reason)
+
+
+def running_trials(parent: ParentRun) -> set[int]:
+    """The numbers of the trials that have a RUNNING run."""
+    return {int(run.data.tags[TRIAL_TAG]) for run in _running_trial_runs(parent)}
+
+
+def _running_trial_runs(parent: ParentRun) -> list[Run]:
+    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'RUNNING'"
+    return [run for run in _client().search_runs([parent.experiment_id], its) if TRIAL_TAG in run.data.tags]
 
 
 def log_figures(figures: Mapping[str, bytes]) -> None:
@@ -384,8 +399,7 @@ def _end_run(status: str, lock: Path) -> None:
 def _trials_of_others(run: Run, lock: str) -> list[Run]:
     if STUDY_TAG not in run.data.tags:
         return []
-    running = f"tags.{MLFLOW_PARENT_RUN_ID} = '{run.info.run_id}' and attributes.status = 'RUNNING'"
-    children = _client().search_runs([run.info.experiment_id], filter_string=running)
+    children = _running_trial_runs(ParentRun(run.info.run_id, run.info.experiment_id, lock))
     return [child for child in children if child.data.tags[LOCK_TAG] != lock]
 
 
@@ -489,14 +503,17 @@ def _open_experiment(uri: str, name: str) -> str:
 
 
 def _close_runs_of_dead_processes() -> None:
-    """Mark as KILLED what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it."""
+    """Close what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it.
+
+    A run is KILLED then; a trial's is FAILED, as the trial is, since KILLED stands for pruned.
+    """
     experiments = [experiment.experiment_id for experiment in _client().search_experiments()]
     for lock in abandoned(_locks()):
         runs = _client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'")
         for run in runs:
             if run.info.status == "RUNNING":
                 _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
-                _client().set_terminated(run.info.run_id, "KILLED")
+                _client().set_terminated(run.info.run_id, "FAILED" if TRIAL_TAG in run.data.tags else "KILLED")
         if runs:
             lock.unlink()
 

@@ -136,11 +136,18 @@ def with_disk(
     options: str, folder: str, workspace: Path, name: str, prepare: str = "true"
 ) -> subprocess.CompletedProcess:
     """Run a stage with a disk of its own mounted at `folder`, once a shell command has prepared that."""
+    return command_with_disk(options, folder, workspace, prepare, str(ROOT / "pipeline" / f"{name}.py"))
+
+
+def command_with_disk(
+    options: str, folder: str, workspace: Path, prepare: str, *arguments: str
+) -> subprocess.CompletedProcess:
+    """The same for Python with these arguments."""
     (workspace / folder).mkdir(exist_ok=True)
-    mounted = f'mount -t tmpfs -o {options} tmpfs "$1" && {prepare} && exec "$2" "$3"'
+    mounted = f'mount -t tmpfs -o {options} tmpfs "$1" && {prepare} && shift && exec "$@"'
     return subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh",
-         folder, sys.executable, str(ROOT / "pipeline" / f"{name}.py")],
+         folder, sys.executable, *arguments],
         cwd=workspace, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -185,6 +192,21 @@ def test_a_full_or_read_only_disk_under_mlflow(workspace, disks, monkeypatch, fo
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'store/mlflow.db'}")
     done = with_disk("size=4m", folder, workspace, "train", prepare)
     assert_one_line_error((done.returncode, done.stderr), *parts)
+
+
+def test_a_full_disk_under_a_study_loses_nothing(workspace, disks):
+    (workspace / "studies").mkdir()
+    (workspace / "optuna.journal").symlink_to("studies/optuna.journal")
+    tune = ["-c", "from lifline.cli import main; main()", "tune", "--trials"]
+    fill = "cp optuna.journal.before studies/optuna.journal; " + FILL
+    before = subprocess.run([sys.executable, *tune, "1"], cwd=workspace, capture_output=True, text=True, check=True)
+    journal = workspace / "studies/optuna.journal"
+    shutil.copy(journal, workspace / "optuna.journal.before")
+    done = command_with_disk("size=64k", "studies", workspace, fill, *tune, "3")
+    assert_one_line_error((done.returncode, done.stderr), "optuna.journal", "No space left on device")
+    again = subprocess.run([sys.executable, *tune, "2"], cwd=workspace, capture_output=True, text=True, check=True)
+    assert before.stdout.splitlines()[-1].split(":")[0] == again.stdout.splitlines()[-1].split(":")[0]
+    assert ": 1 of 2 trials done" in again.stdout
 
 
 def test_a_full_disk_takes_no_onnx_artifact(workspace, disks, stage):

@@ -16,6 +16,9 @@ class Silent:
     def show_start(self, study):
         pass
 
+    def show_waiting(self):
+        pass
+
     def show_epoch(self, study, number, report):
         pass
 

@@ -9,8 +9,9 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
+from lifline.params_file import change_params
 from lifline.tuning.journal import JournalStore
-from lifline.tuning.ray_workers import RayWorkers
+from lifline.tuning.ray_workers import RayWorkers, _share, _share_of_devices
 from lifline.tuning.study import AGAIN, counted
 from lifline.tuning.winner import all_studies
 from tests.runs import wait_for
@@ -39,14 +40,17 @@ def longer(ready):
 
 
 class Saboteur(Silent):
-    """Does something at the first epoch that it is told of."""
+    """Does something as soon as it is told of a second trial's epoch, when two are being trained."""
 
     def __init__(self, sabotage):
         self.sabotage = sabotage
+        self.trials = set()
 
     def show_epoch(self, study, number, report):
-        sabotage, self.sabotage = self.sabotage, lambda: None
-        sabotage()
+        self.trials.add(number)
+        if len(self.trials) == 2:
+            sabotage, self.sabotage = self.sabotage, lambda: None
+            sabotage()
 
 
 def assert_one_was_tried_again(found, ready):
@@ -120,6 +124,7 @@ def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(r
     )
     wait_for(lambda: (ready / "optuna.journal").exists() and len(running()) == 2, driver)
     trained = workers(driver.pid)
+    assert len(trained) == 2
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     psutil.wait_procs(trained, timeout=10)
@@ -128,6 +133,27 @@ def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(r
     assert len(counted(found)) == 2
     assert len(found) == 4
     assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
+
+
+def test_why_no_worker_starts_is_told(ready, cluster, command):
+    change_params({"train.device": "mps"})
+    code, _, error = command("tune", "--ray", cluster.address)
+    assert code == 2
+    assert error.startswith("error: no worker on Ray starts: ")
+    assert "train.device is mps, which this machine does not have" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("total", "num_workers", "share"), [(8, 4, 2), (8, 3, 2), (2, 3, 0.6666), (2, 4, 0.5)])
+def test_shares_of_cores_pack(total, num_workers, share):
+    assert _share(total, num_workers) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("devices", "num_workers", "share"), [(0, 4, 0), (2, 2, 1), (2, 3, 0.5), (4, 6, 0.5), (1, 6, 0.1666)]
+)
+def test_shares_of_gpus_do_not_straddle(devices, num_workers, share):
+    assert _share_of_devices(devices, num_workers) == pytest.approx(share)
 
 
 def running():

@@ -5,9 +5,10 @@ import signal
 import subprocess
 
 import mlflow
+import optuna
 import pytest
 
-from lifline.errors import TrainingError, TuningError
+from lifline.errors import TrackingError, TrainingError, TuningError
 from lifline.params import read_params
 from lifline.params_file import change_params
 from lifline.tuning import trial as training_of_trials
@@ -20,6 +21,7 @@ from lifline.tuning.study import (
     fail_dead_trials,
     next_trial,
     open_study,
+    try_again,
 )
 from lifline.tuning.winner import all_studies, find_study, winner
 from tests.runs import wait_for
@@ -262,6 +264,50 @@ def test_without_a_study_there_is_nothing_to_promote(ready, command):
     code, _, err = command("promote")
     assert (code, err) == (2, "error: there is no study; `lifline tune` makes one\n")
     assert command("studies") == (0, "0 in optuna.journal\n", "")
+
+
+@pytest.mark.parametrize("name", ["journal", "drivers", "journal.lock"])
+def test_a_study_may_have_the_name_of_what_is_locked(ready, name):
+    assert len(finish(num_trials=1, name=name)) == 1
+
+
+def test_a_study_that_is_not_liflines_is_left_alone(ready, command):
+    theirs = optuna.create_study(storage=JournalStore().optuna, study_name="theirs")
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    code, _, err = command("tune", "--study", "theirs")
+    assert (code, err) == (2, "error: study theirs is not lifline's; give another --study\n")
+    assert command("promote")[2] == "error: there is no study; `lifline tune` makes one\n"
+
+
+def test_a_cost_that_no_param_changes_is_refused(ready, command):
+    code, _, err = command("tune", "--cost", "num_steps")
+    assert code == 2
+    assert "tune.space has no network.num_steps" in err
+
+
+def test_a_run_whose_end_was_not_told_gets_its_trials_status(ready, monkeypatch):
+    def lost(run_id, status, reason=""):
+        raise TrackingError("MLflow is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lifline.tracking.end_trial_run", lost)
+        with pytest.raises(TrackingError):
+            finish(num_trials=1)
+    assert [run.info.status for run in runs(ready)[1]] == ["RUNNING"]
+    finish(num_trials=2)
+    parent, children = runs(ready)
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+
+
+def test_a_trial_that_is_stopped_often_is_still_tried_again(ready):
+    store, params = JournalStore(), read_params()
+    study = open_study(store, params, None, None)
+    with store.driving() as driver:
+        for _ in range(MAX_DEATHS + 1):
+            trial = next_trial(store, study, params, 1, driver)
+            try_again(study, trial.number, is_stopped=True)
+        again = next_trial(store, study, params, 1, driver)
+    assert again.params == {"network.beta": 0.9, "train.learning_rate": 0.01}
 
 
 def test_a_name_belongs_to_one_space(ready, command):

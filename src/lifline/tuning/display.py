@@ -32,6 +32,10 @@ class StudyDisplay:
         self.progress.reset(self.task, completed=num_ended)  # else those would count as done in a moment
         self._draw(study)
 
+    def show_waiting(self) -> None:
+        """Tell that no worker is there."""
+        self._say("waiting for Ray to have room for a worker; `ray status` tells what it has")
+
     def show_epoch(self, study: Study, number: int, report: EpochReport) -> None:
         """Show what is running."""
         self.running[number] = f"{number} (epoch {report.epoch}: {report.validation_accuracy:.2%})"

@@ -1,7 +1,8 @@
 """Drives a study: asks it for trials, lets workers train them, prunes, and tells the study and MLflow."""
 
+import math
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +20,12 @@ from lifline.signals import signals_held_off
 from lifline.tuning.pictures import draw_study
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
-from lifline.tuning.study import Cost, fail_dead_trials, next_trial, open_study, try_again
+from lifline.tuning.study import Cost, fail_dead_trials, is_full, next_trial, open_study, try_again
 from lifline.tuning.trial import Data, Score
 from lifline.tuning.workers import InProcess, News, WorkerDiedError, Workers
+
+STATUSES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+PATIENCE_SECONDS = 30
 
 
 class Watcher(Protocol):
@@ -29,6 +33,9 @@ class Watcher(Protocol):
 
     def show_start(self, study: Study) -> None:
         """The study as it is found."""
+
+    def show_waiting(self) -> None:
+        """No worker is there, and none has come for a while."""
 
     def show_epoch(self, study: Study, number: int, report: EpochReport) -> None:
         """An epoch of the trial with this number."""
@@ -68,15 +75,24 @@ def tune(
     store = open_store(storage)
     study = open_study(store, params, cost, name)
     workers = workers or InProcess()
-    with (
-        workers.hired(params, data),
-        store.driving() as driver,
-        tracking.study_run(params, study.study_name) as parent,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(workers.hired(params, data))
+        driver = stack.enter_context(store.driving())
+        with store.alone_in(study.study_name):  # drivers that start at once are to share one run
+            parent = stack.enter_context(tracking.study_run(params, study.study_name))
+        _end_forgotten_runs(parent, study)
         watcher.show_start(study)
         _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
         tracking.log_figures(draw_study(study))
     return study
+
+
+def _end_forgotten_runs(parent: tracking.ParentRun, study: Study) -> None:
+    """Give the runs of trials that have ended the status of their trial, where MLflow was not told."""
+    trials = study.get_trials(deepcopy=False)
+    for number in tracking.running_trials(parent):
+        if number < len(trials) and trials[number].state in STATUSES:
+            tracking.end_trial_runs(parent, number, STATUSES[trials[number].state], "its end was not told")
 
 
 @dataclass
@@ -112,33 +128,40 @@ class _Driver:
 
     def run(self, num_trials: int, ends: float | None) -> None:
         """Until the study has so many trials, or the time is over."""
+        waited_since = time.monotonic()
         try:
             while self._begin_trials(num_trials, ends) or self.running:
                 if news := self.workers.next_news():
                     self._hear(news)
+                if self.running:
+                    waited_since = time.monotonic()
+                elif time.monotonic() - waited_since > PATIENCE_SECONDS:
+                    waited_since = math.inf
+                    self.watcher.show_waiting()
         except BaseException as error:
             for number in list(self.running):
                 with suppress(Exception):  # the storage or MLflow may be what broke; that error is the one to tell
-                    self._try_again(number, type(error).__name__)
+                    self._try_again(number, type(error).__name__, is_stopped=True)
             raise
 
     def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
         """Give every free worker a trial; whether there may be more."""
-        while self.workers.is_free():
+        while ends is None or time.monotonic() < ends:
+            if not self.workers.is_free():
+                return not is_full(self.study, num_trials)
             for number in fail_dead_trials(self.store, self.study):
-                tracking.end_run_of_dead_trial(self.parent, number)
-            if ends is not None and time.monotonic() >= ends:
-                return False
+                tracking.end_trial_runs(self.parent, number, "FAILED", "its process died")
             trial = next_trial(self.store, self.study, self.params, num_trials, self.name)
             if trial is None:
                 return False
             self._begin(trial)
-        return True
+        return False
 
     def _begin(self, trial: Trial) -> None:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
-        running.run_id = tracking.start_trial_run(self.parent, running.params, trial.number)
+        with signals_held_off():  # else a run is begun that nobody knows of
+            running.run_id = tracking.start_trial_run(self.parent, running.params, trial.number)
         self.workers.begin(trial.number, running.params)
 
     def _hear(self, news: News) -> None:
@@ -148,12 +171,12 @@ class _Driver:
         elif isinstance(what, Score):
             tracking.log_trial_costs(self._run_id(number), what.costs)
             values = [what.accuracy, *([what.costs[self.cost]] if self.cost else [])]
-            self._end(number, TrialState.COMPLETE, "FINISHED", values=values)
+            self._end(number, TrialState.COMPLETE, values=values)
         elif isinstance(what, WorkerDiedError):
             self._try_again(number, f"its worker died: {what}")
             self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[number])
         else:
-            self._end(number, TrialState.FAIL, "FAILED", reason=f"{type(what).__name__}: {what}")
+            self._end(number, TrialState.FAIL, reason=f"{type(what).__name__}: {what}")
             if not (isinstance(what, TrainingError) or is_out_of_memory(what)):
                 raise what
 
@@ -165,7 +188,7 @@ class _Driver:
         tracking.log_trial_epoch(self._run_id(number), report)
         self.watcher.show_epoch(self.study, number, report)
         if is_hopeless:
-            self._end(number, TrialState.PRUNED, "KILLED", reason=f"pruned after epoch {report.epoch}")
+            self._end(number, TrialState.PRUNED, reason=f"pruned after epoch {report.epoch}")
 
     def _is_hopeless(self, running: _Running, report: EpochReport) -> bool:
         if self.cost is not None:  # Optuna prunes for one objective alone
@@ -173,20 +196,18 @@ class _Driver:
         running.trial.report(report.validation_accuracy, report.epoch)
         return report.epoch < running.params.train.epochs and running.trial.should_prune()
 
-    def _end(
-        self, number: int, state: TrialState, status: str, values: list[float] | None = None, reason: str = ""
-    ) -> None:
+    def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
         with signals_held_off():
-            ended = self.study.tell(self.running[number].trial, values, state)
-            tracking.end_trial_run(self._run_id(number), status, reason)
-            del self.running[number]
+            run_id = self._run_id(number)
+            ended = self.study.tell(self.running.pop(number).trial, values, state)
+            tracking.end_trial_run(run_id, STATUSES[state], reason)
         self.watcher.show_trial(self.study, ended)
 
-    def _try_again(self, number: int, reason: str) -> None:
+    def _try_again(self, number: int, reason: str, is_stopped: bool = False) -> None:
         with signals_held_off():
             run_id = self.running.pop(number).run_id
             try:
-                try_again(self.study, number)
+                try_again(self.study, number, is_stopped)
             finally:
                 if run_id is not None:
                     tracking.end_trial_run(run_id, "FAILED", reason)

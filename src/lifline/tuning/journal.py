@@ -38,12 +38,11 @@ class JournalStore:
 
     def alone_in(self, study: str) -> AbstractContextManager[None]:
         """Keep the other drivers from a study."""
-        return locked(_locks() / f"{study}.lock")
+        return locked(_locks() / "studies" / study)  # of their own folder, since a study may have any name
 
     @contextmanager
     def driving(self) -> Iterator[str]:
         """A name for this process, under which it holds its trials while it lives."""
-        _locks().mkdir(exist_ok=True)
         with ExitStack() as held:
             with locked(_locks() / "drivers.lock"):  # else what is just being made looks abandoned
                 for path in abandoned(_drivers()):

@@ -18,7 +18,15 @@ from lifline.tracking_uri import censored, shown
 DRIVERS = ("postgresql", "postgresql+psycopg")
 ALLOWED = "postgresql://USER@HOST[:PORT]/DATABASE"
 CONNECT_SECONDS = 10
-KEEPALIVE_SECONDS = 30
+CLIENT_KEEPALIVES = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+SERVER_KEEPALIVES = [f"-c tcp_{name.removeprefix('tcp_')}={value}" for name, value in CLIENT_KEEPALIVES.items()]
+"""Within a minute a machine that is gone counts as dead, and its locks are free."""
+
 STUDY, DRIVER, TABLES = 0x11F1, 0x11F2, 0x11F3
 """Advisory locks have two numbers: these tell ours from others', and from each other."""
 
@@ -43,8 +51,8 @@ class PostgresStore:
         _check(url)
         connecting = {
             "connect_timeout": CONNECT_SECONDS,
-            "keepalives_idle": KEEPALIVE_SECONDS,
-            "options": f"-c tcp_keepalives_idle={KEEPALIVE_SECONDS}",  # so that a machine that is gone counts as dead
+            "options": " ".join([str(sqlalchemy.make_url(url).query.get("options", "")), *SERVER_KEEPALIVES]),
+            **CLIENT_KEEPALIVES,
         }
         engine = sqlalchemy.create_engine(url, connect_args=connecting, isolation_level="AUTOCOMMIT")
         sqlalchemy.event.listen(engine, "handle_error", self._raise_named)
@@ -79,7 +87,8 @@ class PostgresStore:
         try:
             yield
         finally:
-            self.connection.execute(UNLOCK, lock)
+            if not self.connection.invalidated:  # else the lock is gone
+                self.connection.execute(UNLOCK, lock)
 
     def _open(self, connecting: dict[str, Any]) -> RDBStorage:
         try:
@@ -88,7 +97,8 @@ class PostgresStore:
             raise self._failure(error) from None
 
     def _raise_named(self, context: sqlalchemy.engine.ExceptionContext) -> None:
-        if not isinstance(context.sqlalchemy_exception, IntegrityError):  # which is Optuna's to handle
+        is_error = isinstance(context.original_exception, Exception)  # and no Ctrl-C
+        if is_error and not isinstance(context.sqlalchemy_exception, IntegrityError):  # which is Optuna's to handle
             raise self._failure(context.original_exception)
 
     def _failure(self, error: BaseException) -> TuningError:

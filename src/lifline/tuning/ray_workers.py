@@ -1,7 +1,9 @@
 """Workers on Ray, on this machine or on a cluster. The only module that imports ray."""
 
 import logging
+import math
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ import ray
 import torch
 from ray._private import ray_constants
 from ray._private.services import resolve_ip_for_localhost
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 import lifline
 from lifline.data.mnist import LabelledImages
@@ -35,8 +37,13 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """MNIST takes 47 MB of it."""
 
 CONNECT_SECONDS = 10
+POLL_SECONDS = 1
+RESOURCE_STEP = 1e-4
+"""Ray rounds to it."""
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MAX_FAILED_STARTS = 3
-"""As often, in a row, as a worker may die before it is ready."""
+"""As often as workers may die before the first is ready."""
 
 
 class _Worker:
@@ -82,6 +89,7 @@ class RayWorkers:
         self.awaited: dict[Any, Any] = {}
         """What is to come from Ray: a trial's number, or the worker that gets ready."""
 
+        self.has_started = False
         self.failed_starts = 0
 
     @contextmanager
@@ -94,9 +102,12 @@ class RayWorkers:
         with handlers_kept():
             self._connect()
         try:
-            self._describe_worker(params, data)
-            for _ in range(self.num_workers):
-                self._hire()
+            try:
+                self._describe_worker(params, data)
+                for _ in range(self.num_workers):
+                    self._hire()
+            except ValueError as error:  # a share that Ray does not take
+                raise TuningError(f"--cpus-per-trial or --gpus-per-trial: {_lines(error)[0]}") from None
             yield
         finally:
             ray.shutdown()
@@ -119,24 +130,27 @@ class RayWorkers:
         self.free.append(self.at_work.pop(number))
 
     def next_news(self) -> News | None:
-        """Wait for a trial or for a worker that gets ready.
+        """Wait a second for a trial or for a worker that gets ready.
 
         Raises:
             TuningError: workers do not start.
         """
-        (reference, *_), _ = ray.wait(list(self.awaited))
+        ready, _ = ray.wait(list(self.awaited), timeout=POLL_SECONDS)
+        if not ready:
+            return None
+        (reference,) = ready
         about = self.awaited.pop(reference)
         if not isinstance(about, int):
             self._welcome(about, reference)
             return None
         try:
             what = ray.get(reference)
-        except RayActorError as error:
-            del self.at_work[about]
-            self._hire()
-            return News(about, WorkerDiedError(_first_line(error)))
         except RayTaskError as error:
             what = error.cause
+        except RayError as error:  # by the worker's process, its node, Ray's memory monitor or a lost object
+            del self.at_work[about]
+            self._hire()
+            return News(about, WorkerDiedError(_lines(error)[0]))
         if not isinstance(what, EpochReport):
             self.stop(about)
         return News(about, what)
@@ -153,15 +167,14 @@ class RayWorkers:
             with _listening_on_localhost(self.address is None):
                 ray.init(**options)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise TuningError(f"Ray at {self.address or 'this machine'} does not work: {_first_line(error)}") from None
+            raise TuningError(f"Ray at {self.address or 'this machine'} does not work: {_lines(error)[0]}") from None
 
     def _describe_worker(self, params: Params, data: Data) -> None:
         total = ray.cluster_resources()
         if self.cpus is None:
-            share = total["CPU"] / self.num_workers
-            self.cpus = 1 if self.address else (int(share) if share >= 1 else share)
+            self.cpus = 1 if self.address else _share(total["CPU"], self.num_workers)
         if self.gpus is None:
-            self.gpus = min(1, total.get("GPU", 0) / self.num_workers)
+            self.gpus = _share_of_devices(int(total.get("GPU", 0)), self.num_workers)
         self._check_room()
         threads = max(1, int(self.cpus))
         self.actor = ray.remote(_Worker).options(
@@ -173,8 +186,9 @@ class RayWorkers:
         self.arguments = [params.train.device, threads, *(ray.put(array) for array in arrays)]
 
     def _check_room(self) -> None:
-        for name, option, wanted in (("CPU", "--cpus-per-trial", self.cpus), ("GPU", "--gpus-per-trial", self.gpus)):
-            most = max(node["Resources"].get(name, 0) for node in ray.nodes() if node["Alive"])
+        options = (("CPU", "--cpus-per-trial", self.cpus or 0), ("GPU", "--gpus-per-trial", self.gpus or 0))
+        for name, option, wanted in options:
+            most = max((node["Resources"].get(name, 0) for node in ray.nodes() if node["Alive"]), default=0)
             if wanted > most:
                 raise TuningError(f"{option} is {wanted:g}; allowed is up to {most:g}, which a node of Ray has")
 
@@ -187,11 +201,11 @@ class RayWorkers:
             ray.get(reference)
         except RayError as error:
             self.failed_starts += 1
-            if self.failed_starts >= MAX_FAILED_STARTS:
-                raise TuningError(f"a worker on Ray does not start: {_first_line(error)}") from None
+            if not self.has_started and self.failed_starts >= MAX_FAILED_STARTS:
+                raise TuningError(f"no worker on Ray starts: {_lines(error)[-1]}") from None
             self._hire()
         else:
-            self.failed_starts = 0
+            self.has_started = True
             self.free.append(worker)
 
 
@@ -219,5 +233,20 @@ def _check_address(address: str) -> None:
         raise TuningError(f"Ray at {address} does not work: {error}") from None
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _share(total: float, num_workers: int) -> float:
+    """Of cores: whole ones where there are enough, else a part that Ray does not round up."""
+    share = total / num_workers
+    return int(share) if share >= 1 else math.floor(share / RESOURCE_STEP) * RESOURCE_STEP
+
+
+def _share_of_devices(num_devices: int, num_workers: int) -> float:
+    """Of a GPU, which no share may straddle: as many workers on each as it takes."""
+    if not num_devices:
+        return 0
+    return _share(1, math.ceil(num_workers / num_devices))
+
+
+def _lines(error: BaseException) -> list[str]:
+    """An error's words, without colours."""
+    lines = [COLOURS.sub("", line).strip() for line in str(error).splitlines()]
+    return [line for line in lines if line] or [type(error).__name__]

@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline.errors import TuningError
+from lifline.errors import ParamsError, TuningError
 from lifline.params import Params
 from lifline.tuning.space import as_suggested, read_space
 from lifline.tuning.storage import Store
@@ -20,6 +20,9 @@ from lifline.tuning.storage import Store
 Cost = Literal["synaptic_operations", "num_steps"]
 DEFINITION = "definition"
 DRIVER = "driver"
+STOPPED = "stopped"
+"""Of a trial that is tried again: the one before was stopped, and is not to blame."""
+
 AGAIN = "again"
 """The number of the trial that died, whose params a trial has."""
 
@@ -46,6 +49,10 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
         raise TuningError(f"study is {name!r}; allowed are letters, digits, and the signs _ . -")
     name = name or f"{objective}-{hashlib.sha256(definition.encode()).hexdigest()[:8]}"
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (cost is not None)
+    if cost == "num_steps" and "network.num_steps" not in space:
+        raise ParamsError(
+            "the cost is num_steps, but tune.space has no network.num_steps; every trial would cost the same"
+        )
     with store.alone_in(name):
         study = optuna.create_study(
             storage=store.optuna,
@@ -54,6 +61,7 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1),
         )
+        _check_is_ours(study, directions)
         if not study.get_trials(deepcopy=False):
             current = {param: value for param, value in params.flat().items() if param in space}
             study.enqueue_trial(as_suggested(current))
@@ -63,6 +71,17 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
     if study.user_attrs[DEFINITION] != definition:
         raise TuningError(f"study {name} has another space, objective or other base params; give another --study")
     return study
+
+
+def _check_is_ours(study: Study, directions: list[StudyDirection]) -> None:
+    begun = any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    if DEFINITION not in study.user_attrs and (begun or study.directions != directions):
+        raise TuningError(f"study {study.study_name} is not lifline's; give another --study")
+
+
+def is_full(study: Study, budget: int) -> bool:
+    """Whether `budget` trials are done or being done."""
+    return len(counted(study.get_trials(deepcopy=False))) >= budget
 
 
 def _name_objectives(study: Study, cost: Cost | None) -> None:
@@ -109,16 +128,17 @@ def fail_dead_trials(store: Store, study: Study) -> list[int]:
     return dead
 
 
-def try_again(study: Study, number: int) -> None:
-    """Fail a trial that died, and put its params up anew, unless they have died too often."""
+def try_again(study: Study, number: int, is_stopped: bool = False) -> None:
+    """Fail a trial that died or was stopped, and put its params up anew, unless they have died too often."""
     trials = study.get_trials(deepcopy=False)
     if trials[number].state.is_finished():
         return
     again = {trial.user_attrs.get(AGAIN) for trial in trials}
-    deaths, ancestor = 1, trials[number]
+    deaths, ancestor = int(not is_stopped), trials[number]
     while AGAIN in ancestor.user_attrs:
-        deaths, ancestor = deaths + 1, trials[ancestor.user_attrs[AGAIN]]
+        deaths += STOPPED not in ancestor.user_attrs
+        ancestor = trials[ancestor.user_attrs[AGAIN]]
     if number not in again and deaths < MAX_DEATHS:  # it is, where a kill came between the next two lines
         values = trials[number].system_attrs.get("fixed_params", {}) | trials[number].params
-        study.enqueue_trial(values, user_attrs={AGAIN: number})
+        study.enqueue_trial(values, user_attrs={AGAIN: number} | ({STOPPED: True} if is_stopped else {}))
     study.tell(number, state=TrialState.FAIL)

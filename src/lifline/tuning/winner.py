@@ -16,9 +16,10 @@ from lifline.tuning.study import DEFINITION
 
 
 def all_studies(store: Store) -> list[Study]:
-    """Every study that is kept there, the newest last."""
+    """Every study of lifline's that is kept there, the newest last."""
     names = optuna.get_all_study_names(store.optuna)
-    return [optuna.load_study(study_name=name, storage=store.optuna) for name in names]
+    studies = [optuna.load_study(study_name=name, storage=store.optuna) for name in names]
+    return [study for study in studies if DEFINITION in study.user_attrs]
 
 
 def find_study(store: Store, name: str | None) -> Study:
