@@ -141,6 +141,16 @@ def test_a_server_that_goes_away_ends_the_study_and_the_study_goes_on(store, clu
     assert len(counted(finish(num_trials=3, storage=store.url))) == 3
 
 
+def test_interrupted_it_says_so(store, ready):
+    driver = tuning(store.url, 50)
+    wait_for(lambda: len(trials(store)) == 2, driver)
+    driver.send_signal(signal.SIGINT)
+    _, error = driver.communicate()
+    assert (driver.returncode, error) == (130, "error: interrupted\n")
+    assert "RUNNING" not in {trial.state.name for trial in trials(store)}
+    assert runs(ready)[0].info.status == "KILLED"
+
+
 def test_tables_that_may_not_be_made_are_an_error(store, ready, command):
     import sqlalchemy
 

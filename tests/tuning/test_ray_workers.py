@@ -135,6 +135,17 @@ def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(r
     assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
 
 
+def test_what_goes_wrong_in_a_worker_is_told_as_if_here(ready, command, monkeypatch):
+    monkeypatch.setenv("LIFLINE_KERNELS", "none")
+    here = command("tune")
+    assert here[0] == 2
+    assert "LIFLINE_KERNELS is 'none'" in here[2]
+    (ready / "optuna.journal").unlink()
+    there = command("tune", "--workers", "2")
+    assert (there[0], there[2]) == (2, here[2])
+    assert {run.info.status for run in runs(ready)[1]} == {"FAILED"}
+
+
 def test_why_no_worker_starts_is_told(ready, cluster, command):
     change_params({"train.device": "mps"})
     code, _, error = command("tune", "--ray", cluster.address)

@@ -217,7 +217,7 @@ def test_a_front_of_accuracy_and_cost(ready, command):
     client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     parent, _ = runs(ready)
     assert [file.path for file in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/pareto_front.png"]
-    assert "cost" in command("studies")[1]
+    assert "; front trial " in command("studies")[1]
 
     code, _, err = command("promote")
     assert code == 2

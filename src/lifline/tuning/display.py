@@ -78,7 +78,8 @@ def describe_study(study: Study) -> str:
     by_state = ", ".join(f"{count} {state}" for state, count in states.items())
     best = study.best_trials if any(trial.state == TrialState.COMPLETE for trial in trials) else []
     front = "; ".join(f"trial {trial.number}: {_values(trial).rstrip(', ')}" for trial in best)
-    return f"{study.study_name}: {by_state or 'no trial'}; best {front or 'none yet'}"
+    name = "front" if len(study.directions) > 1 else "best"
+    return f"{study.study_name}: {by_state or 'no trial'}; {name} {front or 'none yet'}"
 
 
 def _ended(study: Study) -> list[FrozenTrial]:

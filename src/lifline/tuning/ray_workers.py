@@ -12,7 +12,6 @@ from typing import Any
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker that was given no GPU sees none
-    "RAY_TQDM": "0",
 }
 for setting, value in SETTINGS.items():
     os.environ.setdefault(setting, value)  # before the import, which reads some of them
@@ -36,6 +35,7 @@ from lifline.tuning.workers import News, WorkerDiedError
 OBJECT_STORE_BYTES = 256 * 2**20
 """MNIST takes 47 MB of it."""
 
+TOKEN_ADVICE = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token"
 CONNECT_SECONDS = 10
 POLL_SECONDS = 1
 RESOURCE_STEP = 1e-4
@@ -71,9 +71,11 @@ class RayWorkers:
 
     Args:
         num_workers: trials that are trained at once.
-        address: of a cluster, as `ray start` tells it; None starts Ray on this machine, for as long as it is used.
+        address: of a cluster that this machine is a node of, HOST:PORT or auto; None starts Ray on this machine, for as
+            long as it is used.
         cpus: cores, and so threads, of a worker; by default an equal share of this machine's, one on a cluster.
-        gpus: GPUs of a worker, which may be a share of one; by default an equal share of those there are.
+        gpus: GPUs of a worker, which may be a share of one; by default the share with which all workers fit
+            on the GPUs there are.
     """
 
     def __init__(
@@ -83,7 +85,6 @@ class RayWorkers:
         self.address = address
         self.cpus = cpus
         self.gpus = gpus
-        self.workers: list[Any] = []
         self.free: list[Any] = []
         self.at_work: dict[int, Any] = {}
         self.awaited: dict[Any, Any] = {}
@@ -167,7 +168,8 @@ class RayWorkers:
             with _listening_on_localhost(self.address is None):
                 ray.init(**options)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            raise TuningError(f"Ray at {self.address or 'this machine'} does not work: {_lines(error)[0]}") from None
+            where, advice = (self.address, TOKEN_ADVICE) if self.address else ("this machine", "")
+            raise TuningError(f"Ray at {where} does not work: {_lines(error)[0]}{advice}") from None
 
     def _describe_worker(self, params: Params, data: Data) -> None:
         total = ray.cluster_resources()

@@ -40,7 +40,7 @@ class Workers(Protocol):
         """Give up a trial that has trained an epoch."""
 
     def next_news(self) -> News | None:
-        """Wait until there is news of a trial; None: a worker may have become free."""
+        """Wait for news of a trial; None where none came for a moment, or a worker has become free."""
 
 
 class InProcess:
