@@ -79,7 +79,10 @@ def test_a_server_that_dies_soon_ends_the_training(workspace, monkeypatch):
         wait_for(lambda: running(client := mlflow.MlflowClient(uri)) and running(client)[0].data.metrics, training)
     died = time.monotonic()
     _, stderr = training.communicate(timeout=120)
-    assert_one_line_error((training.returncode, stderr), f"MLflow at {uri} does not work: Connection refused")
+    outcome = (training.returncode, stderr)
+    assert_one_line_error(
+        outcome, f"MLflow at {uri} does not work: ", "Connection "
+    )  # refused, or broken in mid-answer
     assert time.monotonic() - died < 16  # once, not for each of the calls that close the run
 
 

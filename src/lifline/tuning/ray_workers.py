@@ -35,7 +35,7 @@ from lifline.tuning.workers import News, WorkerDiedError
 OBJECT_STORE_BYTES = 256 * 2**20
 """MNIST takes 47 MB of it."""
 
-TOKEN_ADVICE = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token"
+ADVICE = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token"
 CONNECT_SECONDS = 10
 POLL_SECONDS = 1
 RESOURCE_STEP = 1e-4
@@ -168,7 +168,7 @@ class RayWorkers:
             with _listening_on_localhost(self.address is None):
                 ray.init(**options)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-            where, advice = (self.address, TOKEN_ADVICE) if self.address else ("this machine", "")
+            where, advice = (self.address, ADVICE) if self.address else ("this machine", "")
             raise TuningError(f"Ray at {where} does not work: {_lines(error)[0]}{advice}") from None
 
     def _describe_worker(self, params: Params, data: Data) -> None:
