@@ -1,11 +1,23 @@
-"""Stage evaluate: models/model.safetensors, data/mnist/ -> reports/evaluation.json, reports/predictions.csv."""
+"""Stage evaluate: models/model.safetensors, data/mnist/ -> reports/: evaluation.json, two tables, figures/."""
 
 from lifline import tracking
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device
 from lifline.errors import run_command
 from lifline.evaluation import evaluate_by_num_steps
-from lifline.files import EVALUATION, MNIST, MODEL, PREDICTIONS, sha256_of, write_csv, write_json
+from lifline.evaluation_figures import evaluation_figures
+from lifline.files import (
+    EVALUATION,
+    FIGURES,
+    FIRING_RATES,
+    MNIST,
+    MODEL,
+    PREDICTIONS,
+    sha256_of,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 from lifline.model_file import load_network_for
 from lifline.params import read_params
 
@@ -22,14 +34,15 @@ def main() -> None:
         evaluation = evaluations[-1]
         metrics = evaluation.as_metrics()
         write_json(EVALUATION, metrics | {"by_num_steps": [stopped.as_point() for stopped in evaluations]})
-        predicted = evaluation.predictions[params.network.decoding]
-        write_csv(
-            PREDICTIONS,
-            ["actual", "predicted"],
-            zip(evaluation.labels.tolist(), predicted.tolist(), strict=True),
-        )
+        columns = {"actual": evaluation.labels, "predicted": evaluation.decided}
+        write_csv(PREDICTIONS, list(columns), zip(*(column.tolist() for column in columns.values()), strict=True))
+        bins = list(evaluation.firing_rate_histogram())
+        write_csv(FIRING_RATES, list(bins[0]), (each.values() for each in bins))
+        figures = evaluation_figures(network, test, evaluations)
+        for name, png in figures.items():
+            write_bytes(FIGURES / name, png)
         tracking.log_metrics({"test": metrics})
-        tracking.log_files(EVALUATION, PREDICTIONS)
+        tracking.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
     print(f"test accuracy {metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['total']})")
 
 

@@ -1,25 +1,30 @@
-"""Stage export: models/model.safetensors, reports/evaluation.json -> models/model.onnx, reports/export.json."""
+"""Stage export: models/model.safetensors, reports/ -> models/model.onnx, models/model_card.md, reports/export.json."""
 
 from pathlib import Path
 
 from lifline import tracking
-from lifline.data.mnist import CLASS_NAMES, load_mnist
+from lifline.data.mnist import load_mnist
 from lifline.errors import run_command
 from lifline.evaluation import read_metrics
-from lifline.export import compare_with_network, require_equality, to_onnx
+from lifline.export import compare_with_network, onnx_metadata, require_equality, to_onnx
 from lifline.files import (
     EVALUATION,
     EXPORT_METRICS,
+    FIGURES,
+    FIRING_RATES,
     MNIST,
     MODEL,
+    MODEL_CARD,
     ONNX_MODEL,
     PREDICTIONS,
     sha256_of,
     write_bytes,
     write_json,
 )
+from lifline.model_card import model_card
 from lifline.model_file import load_network_for
 from lifline.params import read_params
+from lifline.registry import register
 
 
 def main() -> None:
@@ -30,24 +35,22 @@ def main() -> None:
     evaluation = read_metrics(EVALUATION)
     model_sha256 = sha256_of(MODEL)
     with tracking.run_of_model(model_sha256, params):
-        metadata = {
-            "params": params.flat(),
-            "model_sha256": model_sha256,
-            "test_accuracy": evaluation["accuracy"],
-            "class_names": CLASS_NAMES,
-        }
-        model = to_onnx(network, params.network.decoding, metadata)
+        model = to_onnx(network, params.network.decoding, onnx_metadata(params, model_sha256, evaluation["accuracy"]))
         comparison = compare_with_network(model, network, params.network.decoding, test)
-        ONNX_MODEL.unlink(missing_ok=True)
+        for output in (ONNX_MODEL, MODEL_CARD):
+            output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
+        card = model_card(params, evaluation, comparison, model_sha256)
+        write_bytes(MODEL_CARD, card.encode())
         tracking.log_dataset("mnist-test", "test")
-        tracking.log_missing({"test": evaluation}, EVALUATION, PREDICTIONS)  # DVC may have skipped evaluate
+        figures = FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
+        tracking.log_missing({"test": evaluation}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
         tracking.log_metrics({"export": comparison._asdict()})
-        tracking.log_onnx(model, params.network.num_steps)
-        tracking.log_files(EXPORT_METRICS, Path("dvc.lock"))
-    print(comparison.describe())
+        tracking.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
+        version = register(tracking.log_onnx(model), evaluation["accuracy"], card)
+    print(f"{comparison.describe()}; registered as version {version}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from hypothesis import settings
+from playwright.sync_api import sync_playwright
 
+from lifline import cli
 from lifline.data.mnist import LabelledImages, load_mnist
 from lifline.data.sources import download_mnist
 from lifline.errors import DataError
@@ -120,6 +123,47 @@ def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
     (tmp_path / "data/mnist").symlink_to(mnist_folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory) -> Path:
+    """A store of MLflow with its tables, which take it a second to make."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(workspace, new_store) -> mlflow.MlflowClient:
+    """A client of the workspace's own store."""
+    return mlflow.MlflowClient(f"sqlite:///{shutil.copy(new_store, workspace)}")
+
+
+@pytest.fixture
+def lifline(monkeypatch, capfd):
+    """Run `lifline` in this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr("sys.argv", ["lifline", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: Debian's, or another that is on the PATH."""
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on this machine; Debian's package is chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -1,8 +1,15 @@
 """What tests of tracking share: runs to look at, and trainings to wait for."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 import onnx
+import requests
 
 
 def all_runs(client):
@@ -51,3 +58,30 @@ def tiny_onnx(brightness=1):
     outputs.append(helper.make_tensor_value_info("class", onnx.TensorProto.INT64, ["batch"]))
     graph = helper.make_graph(nodes, "tiny", [image], outputs, [scale, first])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@contextmanager
+def mlflow_server(folder):
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: answers(f"{uri}/health"), server)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url):
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lifline.evaluation import evaluate, evaluate_by_num_steps
+from lifline.evaluation import evaluate, evaluate_by_num_steps, mistakes
 from lifline.model_file import new_network
 from lifline.snn import Record, decode, lif
 from lifline.snn.decoding import DECODINGS
@@ -35,6 +35,12 @@ def test_counts_as_a_look_at_each_image_alone(network, test_images):
     assert metrics["firing_rate"]["hidden_1"] == pytest.approx(counts.mean().item() / 6, rel=1e-5)
     assert metrics["firing_rate"]["output"] == pytest.approx(record.spikes.mean().item(), rel=1e-5)
     assert metrics["synaptic_operations_per_image"] == pytest.approx(10 * counts.sum(1).mean().item())
+    assert metrics["multiply_accumulates_per_image"] == 784 * 40
+    picojoules = 784 * 40 * 4.6 + metrics["synaptic_operations_per_image"] * 0.9
+    assert metrics["energy_nanojoules_per_image"] == pytest.approx(picojoules / 1000)
+    assert sum(
+        metrics["accuracy_by_class"][str(label)] * (data.labels == label).sum().item() for label in range(10)
+    ) == pytest.approx(correct["rate"])
     assert metrics["silent_hidden_neurons"] == (counts.sum(0) == 0).sum().item() / 40
     assert 0 < metrics["silent_hidden_neurons"] < 1
 
@@ -87,3 +93,30 @@ def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
     assert spikes["hidden_2"] > 0
     expected = 20 * spikes["hidden_1"] + 10 * spikes["hidden_2"]
     assert metrics["synaptic_operations_per_image"] == pytest.approx(expected)
+
+
+def test_firing_rates_are_counted_in_bins(network, test_images):
+    evaluation = evaluate(network, first(test_images, 300), "rate")
+    bins = list(evaluation.firing_rate_histogram())
+    rates = evaluation.spikes["hidden_1"].double() / (300 * 6)
+    assert sum(each["output"] for each in bins) == pytest.approx(1)
+    for each in bins:
+        low, high = each["firing_rate"] - 0.01, each["firing_rate"] + 0.01
+        inside = ((rates >= low - 1e-12) & (rates < high - 1e-12)).sum().item()
+        assert each["hidden_1"] == pytest.approx(inside / 40)
+
+
+def test_mistakes_are_those_images_that_are_decided_wrong_the_most_confident_first(params, test_images):
+    network = new_network(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3}).network, seed=2)
+    data = first(test_images, 1203)
+    evaluation = evaluate(network, data, "rate")
+    found = mistakes(network, data, evaluation)
+    assert len(found) == 1203 - evaluation.as_metrics()["correct"] > 0
+    confidences = [mistake.confidence for mistake in found]
+    assert confidences == sorted(confidences, reverse=True)
+    assert confidences[0] > confidences[-1] >= 0
+    for mistake in (found[0], found[-1]):
+        with torch.no_grad():
+            counts = network(mistake.image.flatten()[None] / 255).spikes.sum(0)[0]
+        assert mistake.label != mistake.decided == counts.argmax()
+        assert mistake.confidence == pytest.approx(counts.max().item() / max(1, counts.sum().item()))

@@ -45,9 +45,12 @@ def test_onnx_runtime_computes_what_the_network_does(params, test_images, sessio
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
         images = test_images.images[:count].unsqueeze(1).float() / 255
-        spikes, membrane, decided = session.run(["spikes", "membrane", "class"], {"image": images.numpy()})
+        spikes, membrane, decided, *hidden = session.run(None, {"image": images.numpy()})
         with torch.no_grad():
             record = network(images.flatten(1))
+        for layer, counts in zip(hidden, record.hidden_counts, strict=True):
+            assert layer.dtype == np.uint8
+            np.testing.assert_array_equal(layer.sum(0), counts.numpy())
         assert spikes.shape == membrane.shape == (6, count, 10)
         np.testing.assert_array_equal(spikes, record.spikes.numpy())
         np.testing.assert_allclose(membrane, record.membrane.numpy(), atol=1e-5)
@@ -71,7 +74,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
     data = first(test_images, 1200)
     same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
-    assert same.spikes_compared == 6 * 1200 * 10
+    assert same.spikes_compared == 6 * 1200 * (10 + 40)
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 

@@ -132,7 +132,7 @@ def test_without_a_params_file_it_says_so(params_file, monkeypatch, capsys):
 def test_help_names_each_preset(params_file, monkeypatch, capsys):
     code, out, _ = command(monkeypatch, capsys, "preset", "--help")
     assert code == 0
-    assert f"show what changed: {', '.join(reversed(PRESETS))}." in out
+    assert f"Write a recipe into params.yaml: {', '.join(PRESETS)}." in out
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
 
     (parent,), children = runs(workspace)
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["test_accuracy/median"] == median(accuracies)
+    assert parent.data.metrics["test/accuracy_median"] == median(accuracies)
     children = children[parent.info.run_id]
     assert [run.data.params["train.seed"] for run in children] == ["42", "43", "44"]
     assert [run.data.metrics["test/accuracy"] for run in children] == accuracies

@@ -1,5 +1,4 @@
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from mlflow.telemetry.utils import is_telemetry_disabled
 
 from lifline import tracking
-from lifline.data.mnist import DATA_SHA256
+from lifline.data.published import DATA_SHA256
 from lifline.errors import TrackingError
 from lifline.signals import STOPPING, interrupt_on_signals
 from lifline.training import EpochReport
@@ -21,20 +20,6 @@ from tests.conftest import ROOT, assert_one_line_error, stage_process
 from tests.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def new_store(tmp_path_factory):
-    """A store with its tables, which take MLflow a second to make."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def store(workspace, new_store):
-    """A client of the workspace's own store."""
-    return mlflow.MlflowClient(f"sqlite:///{shutil.copy(new_store, workspace)}")
 
 
 def epoch_report(**values):
@@ -119,7 +104,7 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
         tracking.log_dataset("mnist-test", "test")
         tracking.log_metrics({"test": {"accuracy": 0.9}})
         tracking.log_files(report)
-        tracking.log_onnx(tiny_onnx(), num_steps=1)
+        tracking.log_onnx(tiny_onnx())
     (workspace / "params.yaml").write_text("# another\n")
     with tracking.training_run(params, "cpu"):
         tracking.log_metrics({"validation": {"accuracy": 0.8}})
@@ -137,14 +122,14 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
 def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     for brightness in (1, 1, 2):
         with tracking.run_of_model(HASH, params):
-            tracking.log_onnx(tiny_onnx(brightness), num_steps=1)
+            tracking.log_onnx(tiny_onnx(brightness))
     (run,) = all_runs(store)
     logged = [output.model_id for output in store.get_run(run.info.run_id).outputs.model_outputs]
     assert len(logged) == 2
     for model_id in logged:
         store.delete_logged_model(model_id)
     with tracking.run_of_model(HASH, params):
-        tracking.log_onnx(tiny_onnx(), num_steps=1)
+        tracking.log_onnx(tiny_onnx())
     assert len(store.search_logged_models([run.info.experiment_id])) == 1
 
 
@@ -181,9 +166,9 @@ def test_a_run_that_ends_early_says_how(store, params, error, status):
 @pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_waits_while_a_run_is_closed(store, params, monkeypatch, number):
     interrupt_on_signals()
-    for method in ("set_tag", "set_terminated"):
-        monkeypatch.setattr(mlflow.MlflowClient, method, signalling(number, getattr(mlflow.MlflowClient, method)))
-    with pytest.raises(KeyboardInterrupt), tracking.training_run(params, "cpu"):
+    with pytest.raises(KeyboardInterrupt), tracking.training_run(params, "cpu"):  # noqa: PT012 - all in a run
+        for method in ("set_tag", "set_terminated"):
+            monkeypatch.setattr(mlflow.MlflowClient, method, signalling(number, getattr(mlflow.MlflowClient, method)))
         raise RuntimeError("no luck")
     (run,) = all_runs(store)
     assert run.info.status == "FAILED"
@@ -204,8 +189,8 @@ def test_a_run_is_closed_even_if_its_failure_cannot_be_tagged(store, params, mon
     def refuse(*arguments, **named):
         raise mlflow.MlflowException("no more tags")
 
-    monkeypatch.setattr(mlflow.MlflowClient, "set_tag", refuse)
-    with pytest.raises(RuntimeError), tracking.training_run(params, "cpu"):
+    with pytest.raises(RuntimeError), tracking.training_run(params, "cpu"):  # noqa: PT012 - all in a run
+        monkeypatch.setattr(mlflow.MlflowClient, "set_tag", refuse)
         raise RuntimeError("no luck")
     (run,) = all_runs(store)
     assert run.info.status == "FAILED"
@@ -254,7 +239,8 @@ def test_dvc_and_git_are_tagged_as_they_were_when_the_run_was_made(store, params
     (run,) = all_runs(store)
     assert run.data.tags["git_commit"] == commit
     assert run.data.tags["git_dirty"] == "false"
-    assert run.data.tags["dvc_exp_name"] == run.info.run_name == "calm-heron"
+    assert run.data.tags["dvc_exp_name"] == "calm-heron"
+    assert run.info.run_name == "calm-heron (tutorial)"
     assert run.data.tags["dvc_stage"] == "train evaluate export"
     with tracking.run_of_model("cd" * 32, params):
         pass

@@ -1,13 +1,10 @@
 """Runs that a tracking server keeps, or should."""
 
 import json
-import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -15,13 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
-import requests
 
 from lifline import tracking
 from lifline.files import MODEL, sha256_of
 from lifline.params import read_params
 from tests.conftest import assert_one_line_error, stage_process
-from tests.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
+from tests.runs import all_runs, artifacts, endless, mlflow_server, running, tiny_onnx, wait_for
 
 
 def test_a_server_that_does_not_answer_is_given_up(workspace, stage, monkeypatch):
@@ -54,7 +50,7 @@ def test_a_tracking_server_takes_the_runs(workspace, stage, params, monkeypatch)
         with tracking.run_of_model(sha256_of(MODEL), read_params()):
             tracking.log_metrics({"test": {"accuracy": 0.9}})
             tracking.log_files(workspace / "dvc.yaml")
-            tracking.log_onnx(tiny_onnx(), num_steps=1)
+            tracking.log_onnx(tiny_onnx())
         assert stage("train") == (0, "")
         client = mlflow.MlflowClient(uri)
         runs = [client.get_run(run.info.run_id) for run in all_runs(client)]
@@ -93,26 +89,6 @@ def test_a_setting_of_mlflows_that_cannot_be_is_named(workspace, stage, monkeypa
 
 
 @contextmanager
-def mlflow_server(folder):
-    folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        wait_for(lambda: answers(f"{uri}/health"), server)
-        yield uri
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-@contextmanager
 def refusing_tls_server(folder):
     """An HTTPS server with a certificate of its own that lets nobody in; yields its address and the headers it got."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -142,10 +118,3 @@ def refusing_tls_server(folder):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"https://localhost:{server.server_port}", headers
         server.shutdown()
-
-
-def answers(url):
-    try:
-        return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
-        return False

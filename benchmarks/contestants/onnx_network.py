@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.task import Task
-from lifline.data.mnist import IMAGE_SIDE
+from lifline.data.published import IMAGE_SIDE
 from lifline.export import to_onnx
 
 

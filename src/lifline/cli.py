@@ -1,18 +1,25 @@
 """The `lifline` command: what is not a stage of the pipeline."""
 
 import math
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lifline.errors import INTERRUPTED, LiflineError, run_command
+from lifline.errors import INTERRUPTED, USER_ERROR, LiflineError, PictureError, run_command
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
 
 MAX_SEEDS = 1000
+WIDE = 1000
+"""Columns, where no terminal limits them."""
+
+Model = Annotated[
+    str, typer.Option(metavar="FILE|URI", help="An ONNX file, or one of the registry, as models:/lifline@champion.")
+]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -31,10 +38,10 @@ app = typer.Typer(
 
 @app.command()
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
-    """Write a recipe into params.yaml, and show what changed: tutorial, fast.
+    """Write a recipe into params.yaml: default, fast, tutorial.
 
-    Comments, the seed, the device and all else that the recipe does not name stay. `git checkout params.yaml` goes
-    back to the committed params.
+    What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
+    `git checkout params.yaml` goes back to the committed params.
     """
     from lifline.params_file import change_params, preset_values
 
@@ -166,6 +173,98 @@ def promote(
     print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
     if (epochs := epochs_of(found)) < params.train.epochs:
         print(f"note: its trials had {epochs} epochs; what is best for {params.train.epochs} may be something else")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
+) -> None:
+    """Show in which params and metrics runs of MLflow differ.
+
+    Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from lifline.compare import differing_metrics, differing_params, find_runs
+
+    if len(runs) < 2:  # noqa: PLR2004
+        raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
+    found = find_runs(runs)
+    columns = (Column(f"{run.name}\n{run.run_id[:8]}", overflow="fold") for run in found)
+    table = Table(Column("", no_wrap=True), *columns, box=None, pad_edge=False)
+    for differences in (differing_params(found), differing_metrics(found)):
+        for name, values in differences:
+            table.add_row(name, *values)
+        table.add_section()
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+@app.command()
+def champion(
+    version: Annotated[int | None, typer.Option(help="Of the registered model lifline; by default the newest.")] = None,
+    force: Annotated[
+        bool, typer.Option(help="Make it the champion whatever speaks against it; that is recorded.")
+    ] = False,
+) -> None:
+    """Make an exported model the champion: models:/lifline@champion.
+
+    `dvc repro` registers each network that it exports. One takes the place of the champion if it is at least as
+    accurate on the test images, and passed export's proof that ONNX Runtime decides as the network does.
+    """
+    from lifline.registry import make_champion
+
+    print(make_champion(None if version is None else str(version), force))
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
+    show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png here.")] = False,
+    model: Model = "models/model.onnx",
+) -> None:
+    """Tell which digit a picture holds: class, confidence and spikes.
+
+    The digit may be dark on light or light on dark. Confidence is the share of the output spikes that the class has.
+    Needs ONNX Runtime, not PyTorch.
+    """
+    from lifline.picture import read_digit
+    from lifline.prediction import Predictor
+
+    predictor, failed = Predictor(model), False
+    for path in images:
+        try:
+            image = read_digit(path)
+        except PictureError as error:
+            failed = True
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            continue
+        prediction = predictor.predict(image)
+        print(f"{path}: {prediction.describe()}")
+        if show:
+            from lifline.figures import draw_prediction
+            from lifline.files import write_bytes
+
+            drawn = Path(f"{path.stem}.spikes.png")
+            write_bytes(drawn, draw_prediction(image, prediction))
+            print(drawn)
+    if failed:
+        sys.exit(USER_ERROR)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,
+    model: Model = "models/model.onnx",
+) -> None:
+    """Serve a page to draw digits on, and predictions over HTTP, to this machine alone.
+
+    POST /predict takes a PNG or a JPEG and answers in JSON. Ctrl-C stops the server.
+    """
+    from lifline.prediction import Predictor
+    from lifline.server import serve as answer
+
+    answer(Predictor(model), port)
 
 
 def main() -> None:

@@ -38,6 +38,14 @@ class TuningError(LiflineError):
     """A study cannot be found, made or read."""
 
 
+class PictureError(LiflineError):
+    """A picture is missing, damaged, too large or holds no digit."""
+
+
+class RegistryError(LiflineError):
+    """A version of the registered model cannot be found, or may not be the champion."""
+
+
 class SettingError(LiflineError, ValueError):
     """An environment variable of lifline's has a value that is not allowed."""
 

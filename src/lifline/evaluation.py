@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from lifline.data.batches import batches_in_order
+from lifline.data.batches import as_input, batches_in_order
 from lifline.data.mnist import LabelledImages
+from lifline.data.published import CLASS_NAMES, NUM_PIXELS
 from lifline.errors import ModelError
 from lifline.params import Decoding
 from lifline.snn.decoding import decode
@@ -20,8 +21,16 @@ from lifline.snn.network import Record, SpikingNetwork
 
 BATCH_SIZE = 500
 OUTPUT = "output"
+PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
+PICOJOULES_PER_ADDITION = 0.9
+"""Of 32-bit floating point at 45 nm: M. Horowitz, Computing's energy problem, ISSCC 2014."""
+
+NUM_BINS = 50
 MAX_STOPS = 25
 """Each stop costs a look at all images."""
+
+
+ALSO_WRITTEN = ("correct", "total", "accuracy_by_class", "energy_nanojoules_per_image", "by_num_steps")
 
 
 class Validation(NamedTuple):
@@ -29,6 +38,18 @@ class Validation(NamedTuple):
 
     loss: float
     accuracy: float
+
+
+class Mistake(NamedTuple):
+    """An image that a network takes for another digit."""
+
+    image: Tensor
+    """uint8 `[28, 28]`."""
+
+    label: int
+    decided: int
+    confidence: float
+    """The share of the output spikes that the decided class has, 0 to 1."""
 
 
 class Evaluation(NamedTuple):
@@ -48,6 +69,11 @@ class Evaluation(NamedTuple):
     spikes: dict[str, Tensor]
     """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
 
+    @property
+    def decided(self) -> Tensor:
+        """The classes under the configured decoding, int64 `[N]`."""
+        return self.predictions[self.decoding]
+
     def accuracy(self, decoding: Decoding) -> float:
         """The share of images that get their label under a decoding."""
         return self._num_correct(decoding) / len(self.labels)
@@ -61,11 +87,14 @@ class Evaluation(NamedTuple):
             "correct": self._num_correct(self.decoding),
             "total": len(self.labels),
             "accuracy_by_decoding": {decoding: self.accuracy(decoding) for decoding in self.predictions},
+            "accuracy_by_class": self._accuracy_by_class(),
             "firing_rate": {
                 layer: per_image[layer] / (len(count) * self.num_steps) for layer, count in self.spikes.items()
             },
             "spikes_per_image": per_image,
             "synaptic_operations_per_image": self._synaptic_operations_per_image(),
+            "multiply_accumulates_per_image": self._multiply_accumulates_per_image(),
+            "energy_nanojoules_per_image": self._nanojoules_per_image(),
             "silent_hidden_neurons": (hidden == 0).double().mean().item(),
         }
 
@@ -77,6 +106,34 @@ class Evaluation(NamedTuple):
             "spikes_per_image": sum(self._spikes_per_image().values()),
             "synaptic_operations_per_image": self._synaptic_operations_per_image(),
         }
+
+    def firing_rate_histogram(self) -> Iterator[dict[str, float]]:
+        """Shares of each layer's neurons by their firing rate, in bins of spikes per step, named by their middle."""
+        looks = len(self.labels) * self.num_steps
+        shares = {
+            layer: torch.histc(counts.double() / looks, NUM_BINS, 0, 1) / len(counts)
+            for layer, counts in self.spikes.items()
+        }
+        for i in range(NUM_BINS):
+            yield {"firing_rate": (i + 0.5) / NUM_BINS} | {layer: share[i].item() for layer, share in shares.items()}
+
+    def _accuracy_by_class(self) -> dict[str, float]:
+        is_right = (self.decided == self.labels).double()
+        of_class = {name: is_right[self.labels == label] for label, name in enumerate(CLASS_NAMES)}
+        return {name: right.mean().item() for name, right in of_class.items() if len(right)}
+
+    def _multiply_accumulates_per_image(self) -> int:
+        """Of the first layer, which sees a constant image and is computed once."""
+        first = next(iter(self.spikes.values()))
+        return NUM_PIXELS * len(first)
+
+    def _nanojoules_per_image(self) -> float:
+        """An estimate from the arithmetic alone: additions for spikes, multiplications for the image."""
+        picojoules = (
+            self._multiply_accumulates_per_image() * PICOJOULES_PER_MULTIPLY_ACCUMULATE
+            + self._synaptic_operations_per_image() * PICOJOULES_PER_ADDITION
+        )
+        return picojoules / 1000
 
     def _spikes_per_image(self) -> dict[str, float]:
         return {layer: count.sum().item() / len(self.labels) for layer, count in self.spikes.items()}
@@ -118,6 +175,21 @@ def evaluate_by_num_steps(network: SpikingNetwork, data: LabelledImages, decodin
     return [evaluate(network, data, decoding, num_steps) for num_steps in stops]
 
 
+def mistakes(network: SpikingNetwork, data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
+    """The images that an evaluation of this data got wrong, the most confident mistake first."""
+    decided = evaluation.decided.to(data.labels.device)
+    wrong = (decided != data.labels).nonzero().flatten()
+    found = []
+    for chosen in wrong.split(BATCH_SIZE):
+        with torch.no_grad():
+            counts = network(as_input(data.images[chosen])).spikes.sum(0)
+        shares = counts.gather(1, decided[chosen, None]).flatten() / counts.sum(1).clamp(min=1)
+        images, labels = data.images[chosen].cpu(), data.labels[chosen].tolist()
+        rows = zip(images, labels, decided[chosen].tolist(), shares.tolist(), strict=True)
+        found += [Mistake(*row) for row in rows]
+    return sorted(found, key=lambda mistake: -mistake.confidence)
+
+
 def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
     """Loss and accuracy of a network, with no effect on it."""
     losses, correct = [], []
@@ -129,18 +201,21 @@ def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The metrics of a written evaluation.
+    """The metrics of a written evaluation, and its points by number of steps.
 
     Raises:
         ModelError: the file is missing or damaged.
     """
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        float(metrics["accuracy"])
+        if not math.isfinite(metrics["accuracy"]) or any(name not in metrics for name in ALSO_WRITTEN):
+            raise ValueError
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None
     except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{path} is damaged: it holds no accuracy; `dvc repro -f evaluate` makes it anew") from None
+        raise ModelError(
+            f"{path} is damaged: it does not hold all metrics of an evaluation; `dvc repro -f evaluate` makes it anew"
+        ) from None
     return metrics
 
 

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lifline.data.batches import batches_in_order
-from lifline.data.mnist import IMAGE_SIDE, LabelledImages
+from lifline.data.mnist import LabelledImages
+from lifline.data.published import CLASS_NAMES, IMAGE_SIDE
 from lifline.errors import ModelError
 from lifline.evaluation import BATCH_SIZE
-from lifline.params import Decoding
+from lifline.params import Decoding, Params
 from lifline.snn.decoding import decode
-from lifline.snn.network import SpikingNetwork
+from lifline.snn.network import Record, SpikingNetwork
+from lifline.trace import trace
 
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
+"""Before those of the hidden layers, `hidden_1` and so on."""
 
 
 class Comparison(NamedTuple):
@@ -44,23 +47,35 @@ class Comparison(NamedTuple):
 
 
 class _Classifier(nn.Module):
-    """The network from a picture to a class: `[B, 1, 28, 28]` in, spikes, membrane and class out."""
+    """The network from a picture to a class: `[B, 1, 28, 28]` in; spikes, membrane, class and hidden spikes out."""
 
     def __init__(self, network: SpikingNetwork, decoding: Decoding) -> None:
         super().__init__()
         self.network = network
         self.decoding = decoding
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        record = self.network(image.flatten(1))
-        return record.spikes, record.membrane, decode(record, self.decoding)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        *hidden, output = trace(self.network, image.flatten(1))
+        decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
+        return *output, decided, *(layer.spikes.to(torch.uint8) for layer in hidden)
+
+
+def onnx_metadata(params: Params, model_sha256: str, test_accuracy: float) -> dict[str, object]:
+    """What an exported network's file says of it; `class_names` by the number that is decided."""
+    return {
+        "params": params.flat(),
+        "model_sha256": model_sha256,
+        "test_accuracy": test_accuracy,
+        "class_names": CLASS_NAMES,
+    }
 
 
 def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, object]) -> onnx.ModelProto:
     """Export a network, with `metadata` in the file as JSON values.
 
     Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
-    `[T, batch, C]`; `class`: int64 `[batch]`. Equal networks give equal bytes.
+    `[T, batch, C]`; `class`: int64 `[batch]`; each hidden layer's spikes, `hidden_1` and so on: uint8 `[T, batch, H]`.
+    Equal networks give equal bytes.
     """
     classifier = _Classifier(network, decoding).eval().requires_grad_(False)
     example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)
@@ -70,7 +85,7 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
             (example,),
             dynamo=True,
             input_names=["image"],
-            output_names=OUTPUT_NAMES,
+            output_names=_output_names(network),
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
@@ -87,19 +102,24 @@ def compare_with_network(
 ) -> Comparison:
     """Run the exported model in ONNX Runtime over all images, and the network beside it, on the CPU."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    classifier = _Classifier(network, decoding)
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
     for pixels, _ in batches_in_order(data, BATCH_SIZE):
         images = pixels.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
-        spikes, membrane, decided = session.run(OUTPUT_NAMES, {"image": images.numpy()})
+        spikes, membrane, decided, *hidden = session.run(_output_names(network), {"image": images.numpy()})
         with torch.no_grad():
-            expected_spikes, expected_membrane, expected = (output.numpy() for output in classifier(images))
-        class_mismatches += int((decided != expected).sum())
-        spike_mismatches += int((spikes != expected_spikes).sum())
-        spikes_compared += spikes.size
-        largest_difference = max(largest_difference, _largest_difference(membrane, expected_membrane))
+            record = network(pixels)
+            expected_hidden = [layer.spikes for layer in trace(network, pixels)[:-1]]
+        class_mismatches += int((decided != decode(record, decoding).numpy()).sum())
+        for found, expected in zip([spikes, *hidden], [record.spikes, *expected_hidden], strict=True):
+            spike_mismatches += int((found != expected.numpy()).sum())
+            spikes_compared += found.size
+        largest_difference = max(largest_difference, _largest_difference(membrane, record.membrane.numpy()))
     return Comparison(len(data.labels), class_mismatches, spike_mismatches, spikes_compared, largest_difference)
+
+
+def _output_names(network: SpikingNetwork) -> list[str]:
+    return [*OUTPUT_NAMES, *(f"hidden_{i}" for i in range(1, len(network.layers)))]
 
 
 def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

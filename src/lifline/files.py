@@ -14,10 +14,13 @@ from lifline.errors import LiflineError
 MNIST = Path("data/mnist")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")
+MODEL_CARD = Path("models/model_card.md")
 TRAIN_METRICS = Path("reports/train.json")
 LOSS = Path("reports/loss.csv")
 EVALUATION = Path("reports/evaluation.json")
 PREDICTIONS = Path("reports/predictions.csv")
+FIRING_RATES = Path("reports/firing_rates.csv")
+FIGURES = Path("reports/figures")
 EXPORT_METRICS = Path("reports/export.json")
 
 

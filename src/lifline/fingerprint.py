@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lifline.data.mnist import DATA_SHA256
+from lifline.data.published import DATA_SHA256
 from lifline.device import describe_device
 from lifline.params import Params
 

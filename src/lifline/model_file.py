@@ -7,7 +7,7 @@ import safetensors
 from pydantic import ValidationError
 from safetensors.torch import save
 
-from lifline.data.mnist import CLASS_NAMES, NUM_PIXELS
+from lifline.data.published import CLASS_NAMES, NUM_PIXELS
 from lifline.errors import ModelError
 from lifline.files import write_bytes
 from lifline.params import NetworkParams

@@ -18,13 +18,18 @@ PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 
 
+def preset_names() -> list[str]:
+    """The files of presets/, without .yaml, in the order of the alphabet."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
 def preset_values(name: str) -> dict[str, Any]:
     """A preset's values, by dotted name.
 
     Raises:
         ParamsError: there is no such preset, or it is not made of sections of keys and values.
     """
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    names = preset_names()
     if name not in names:
         raise ParamsError(f"preset is {name!r}; allowed is one of {PRESETS}/: {', '.join(names)}")
     path = PRESETS / f"{name}.yaml"

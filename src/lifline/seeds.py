@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean, median, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -50,7 +50,7 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
                 result = _train_and_evaluate(each, images, test, device)
             results.append(result)
             yield result
-        tracking.log_metrics(summarize(results) | {"num_seeds": count})
+        tracking.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
 
 
 def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
@@ -68,6 +68,14 @@ def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
             "max": max(values),
         }
         for name, values in accuracies.items()
+    }
+
+
+def _as_metrics(summary: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Beside the trainings' own: `test/accuracy_median` and so on."""
+    return {
+        name.removesuffix("_accuracy"): {f"accuracy_{figure}": value for figure, value in figures.items()}
+        for name, figures in summary.items()
     }
 
 

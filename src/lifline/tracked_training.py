@@ -6,6 +6,7 @@ from lifline import tracking
 from lifline.checkpoint import Checkpoint
 from lifline.data.batches import split_off_validation
 from lifline.data.mnist import LabelledImages
+from lifline.figures import draw_training
 from lifline.model_file import new_network
 from lifline.params import Params
 from lifline.training import TrainingState, fit, iterations_per_epoch
@@ -32,4 +33,5 @@ def train_tracked(
             checkpoint.save(state)
             display.show_epoch(report)
             tracking.log_epoch(report)
+    tracking.log_figures(draw_training(state.reports))
     return state

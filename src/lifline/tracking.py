@@ -41,12 +41,14 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.data.mnist import CLASS_NAMES, DATA_SHA256, IMAGE_SIDE
+from lifline.data.published import DATA_SHA256, IMAGE_SIDE
 from lifline.epoch_report import EpochReport
-from lifline.errors import TrackingError
+from lifline.errors import RegistryError, TrackingError
 from lifline.files import repository_root
 from lifline.locks import abandoned, locked
 from lifline.params import Params
+from lifline.recipes import nearest_recipe
+from lifline.run_description import Described, describe_run
 from lifline.signals import signals_held_off
 from lifline.tracking_uri import VARIABLE, censored, is_server, read_tracking_uri, shown
 
@@ -55,20 +57,59 @@ SEEDS_EXPERIMENT = "lifline-seeds"
 TUNING_EXPERIMENT = "lifline-tuning"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 MODEL_TAG = "model_sha256"
-RECIPE_TAG = "recipe_sha256"
+RECIPE_TAG = "recipe"
+SEEDS_TAG = "recipe_sha256"
 STUDY_TAG = "study"
 TRIAL_TAG = "trial"
 LOCK_TAG = "lock"
 ONNX_TAG = "onnx_sha256"
 FAILURE_TAG = "failure"
+DESCRIPTION_TAG = "mlflow.note.content"
 DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 for part in ("store.db", "system_metrics"):  # an error of the one is raised, too; one of the other stops no stage
     logging.getLogger(f"mlflow.{part}").setLevel(logging.CRITICAL)
 
+MAX_CHILDREN = 10
+"""In a run's description."""
+
 METRICS_PER_BATCH = 1000  # MLflow's own limit
 STORE_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError)
+
+
+@contextmanager
+def store() -> Iterator[mlflow.MlflowClient]:
+    """A client for looking around, outside of any run.
+
+    Raises:
+        TrackingError: as `training_run`.
+    """
+    uri = read_tracking_uri()
+    _open_store(uri, EXPERIMENT)
+    with _translated_errors(uri):
+        yield client()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other processes of lifline out of the open store, where it is a file."""
+    with _alone_in(mlflow.get_tracking_uri()):
+        yield
+
+
+def download(uri: str, folder: Path) -> None:
+    """Copy a model's files into a folder, by a URI such as `models:/lifline@champion`.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    try:
+        mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise
+        raise RegistryError(f"there is no model {uri}: {_reason(error).rstrip('.')}") from None
 
 
 @contextmanager
@@ -78,7 +119,7 @@ def training_run(params: Params, device: str) -> Iterator[None]:
     Raises:
         TrackingError: MLflow cannot be reached, or refuses what it is given.
     """
-    with _run(params, {"device": device}, name=os.environ.get("DVC_EXP_NAME"), log_system_metrics=True):
+    with _run(params, {"device": device}, name=_pipeline_name(params), log_system_metrics=True):
         yield
 
 
@@ -89,8 +130,13 @@ def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(params, {MODEL_TAG: model_sha256}, known_by=MODEL_TAG, name=os.environ.get("DVC_EXP_NAME")):
+    with _run(params, {MODEL_TAG: model_sha256}, known_by=MODEL_TAG, name=_pipeline_name(params)):
         yield
+
+
+def _pipeline_name(params: Params) -> str:
+    title, experiment = nearest_recipe(params).title(), os.environ.get("DVC_EXP_NAME")
+    return f"{experiment} ({title})" if experiment else title
 
 
 @contextmanager
@@ -100,10 +146,10 @@ def seeds_run(params: Params, recipe_sha256: str) -> Iterator[dict[int, dict[str
     Raises:
         TrackingError: as `training_run`.
     """
-    tags = {RECIPE_TAG: recipe_sha256}
-    with _run(params, tags, known_by=RECIPE_TAG, name="seeds", experiment=SEEDS_EXPERIMENT):
-        parent = _active_run().info
-        children = _client().search_runs(
+    tags, name = {SEEDS_TAG: recipe_sha256}, f"seeds of {nearest_recipe(params).title()}"
+    with _run(params, tags, known_by=SEEDS_TAG, name=name, experiment=SEEDS_EXPERIMENT):
+        parent = active_run().info
+        children = client().search_runs(
             [parent.experiment_id],
             filter_string=f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'FINISHED'",
         )
@@ -138,16 +184,17 @@ def study_run(params: Params, study: str) -> Iterator[ParentRun]:
         TrackingError: as `training_run`.
     """
     with _run(params, {STUDY_TAG: study}, known_by=STUDY_TAG, name=study, experiment=TUNING_EXPERIMENT) as lock:
-        info = _active_run().info
+        info = active_run().info
         yield ParentRun(info.run_id, info.experiment_id, lock)
 
 
 def start_trial_run(parent: ParentRun, params: Params, number: int) -> str:
     """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
-    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, TRIAL_TAG: str(number)}
-    run_id = str(_client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}").info.run_id)
+    recipe = nearest_recipe(params).describe()
+    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, TRIAL_TAG: str(number), RECIPE_TAG: recipe}
+    run_id = str(client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}").info.run_id)
     try:
-        _client().log_batch(run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
+        client().log_batch(run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
     except Exception as error:
         with suppress(Exception):
             end_trial_run(run_id, "FAILED", type(error).__name__)
@@ -160,16 +207,17 @@ def log_trial_epoch(run_id: str, report: EpochReport) -> None:
     mlflow.log_metrics(dict(_flat(report.as_metrics())), step=report.epoch, run_id=run_id)
 
 
-def log_trial_costs(run_id: str, costs: Mapping[str, float]) -> None:
-    """Log what an image costs the trained network."""
-    mlflow.log_metrics(dict(_flat({"cost": costs})), run_id=run_id)
+def log_trial_score(run_id: str, metrics: Mapping[str, Any]) -> None:
+    """Log what the trained network does with the validation images."""
+    mlflow.log_metrics(dict(_flat({"validation": metrics})), run_id=run_id)
 
 
 def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
     """Close a trial's run as FINISHED, KILLED or FAILED."""
     if reason:
-        _client().set_tag(run_id, FAILURE_TAG, reason[:500])
-    _client().set_terminated(run_id, status)
+        client().set_tag(run_id, FAILURE_TAG, reason[:500])
+    _describe(run_id)
+    client().set_terminated(run_id, status)
 
 
 def end_trial_runs(parent: ParentRun, number: int, status: str, reason: str) -> None:
@@ -186,16 +234,16 @@ def running_trials(parent: ParentRun) -> set[int]:
 
 def _running_trial_runs(parent: ParentRun) -> list[Run]:
     its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'RUNNING'"
-    return [run for run in _client().search_runs([parent.experiment_id], its) if TRIAL_TAG in run.data.tags]
+    return [run for run in client().search_runs([parent.experiment_id], its) if TRIAL_TAG in run.data.tags]
 
 
 def log_figures(figures: Mapping[str, bytes]) -> None:
-    """Log PNGs by name to the active run."""
+    """Log PNGs by name to the active run: among its files, not in a folder, which the UI's comparison does not open."""
     with TemporaryDirectory() as folder:
         for name, png in figures.items():
             path = Path(folder, name)
             path.write_bytes(png)
-            mlflow.log_artifact(str(path), "figures")
+            log_files(path)
 
 
 def tag_model(model_sha256: str) -> None:
@@ -204,11 +252,11 @@ def tag_model(model_sha256: str) -> None:
     Where an earlier run trained the very same model, its tests and its ONNX model are this run's too: DVC skips
     evaluate and export for a model that has not changed.
     """
-    run = _active_run()
+    run = active_run()
     earlier = _find_run(run.info.experiment_id, MODEL_TAG, model_sha256)
     if earlier:
         mlflow.set_tag("repeats_run", earlier.info.run_id)
-        _copy_what_is_missing(_client().get_run(earlier.info.run_id), run)
+        _copy_what_is_missing(client().get_run(earlier.info.run_id), run)
     mlflow.set_tag(MODEL_TAG, model_sha256)
 
 
@@ -217,12 +265,12 @@ def _copy_what_is_missing(earlier: Run, run: Run) -> None:
     missing = {name: value for name, value in metrics if name not in run.data.metrics}
     mlflow.log_metrics({name: value for name, value in missing.items() if name.startswith(("test/", "export/"))})
     if earlier.inputs and earlier.inputs.dataset_inputs:
-        _client().log_inputs(run.info.run_id, datasets=earlier.inputs.dataset_inputs)
+        client().log_inputs(run.info.run_id, datasets=earlier.inputs.dataset_inputs)
     if models := _logged_models(earlier):
-        _client().log_outputs(run.info.run_id, models)
+        client().log_outputs(run.info.run_id, models)
     with TemporaryDirectory() as folder:
         for name in _artifacts(earlier) - _artifacts(run):
-            log_files(Path(_client().download_artifacts(earlier.info.run_id, name, folder)))
+            log_files(Path(client().download_artifacts(earlier.info.run_id, name, folder)))
 
 
 def log_dataset(name: str, context: str) -> None:
@@ -240,7 +288,7 @@ def log_epoch(report: EpochReport) -> None:
     first = report.iteration - len(report.losses) + 1
     metrics = [Metric("train/iteration_loss", loss, now, first + i) for i, loss in enumerate(report.losses)]
     for start in range(0, len(metrics), METRICS_PER_BATCH):
-        _client().log_batch(_active_run().info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+        client().log_batch(active_run().info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
 def log_resumption(reports: Sequence[EpochReport]) -> None:
@@ -257,7 +305,7 @@ def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
 
 def log_missing(metrics: Mapping[str, Any], *paths: Path) -> None:
     """Log those of these metrics and files that the active run does not have."""
-    run = _active_run()
+    run = active_run()
     mlflow.log_metrics({name: value for name, value in _flat(metrics) if name not in run.data.metrics})
     there = _artifacts(run)
     log_files(*(path for path in paths if path.name not in there))
@@ -279,35 +327,35 @@ def _log_file(path: Path) -> None:
         raise
 
 
-def log_onnx(model: onnx.ModelProto, num_steps: int) -> None:
-    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads, unless the run has it."""
+def log_onnx(model: onnx.ModelProto) -> str:
+    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads; returns its id.
+
+    Where the run has it already, that one's.
+    """
     sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    run = _active_run()
-    same = _client().search_logged_models([run.info.experiment_id], filter_string=f"tags.{ONNX_TAG} = '{sha256}'")
-    if {logged.model_id for logged in same} & {logged.model_id for logged in _logged_models(run)}:
-        return
-    record = (num_steps, -1, len(CLASS_NAMES))
-    image = np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(image.dtype, (-1, *image.shape[1:]), "image")]),
-        outputs=Schema(
-            [
-                TensorSpec(np.dtype(np.float32), record, "spikes"),
-                TensorSpec(np.dtype(np.float32), record, "membrane"),
-                TensorSpec(np.dtype(np.int64), (-1,), "class"),
-            ]
-        ),
-    )
-    mlflow.onnx.log_model(
+    run = active_run()
+    same = client().search_logged_models([run.info.experiment_id], filter_string=f"tags.{ONNX_TAG} = '{sha256}'")
+    if there := {logged.model_id for logged in same} & {logged.model_id for logged in _logged_models(run)}:
+        return min(there)
+    (image,) = model.graph.input
+    logged = mlflow.onnx.log_model(
         model,
         name="model",
-        signature=signature,
-        input_example={"image": image},
+        signature=ModelSignature(Schema([_spec(image)]), Schema([_spec(output) for output in model.graph.output])),
+        input_example={image.name: np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)},
         tags={ONNX_TAG: sha256},
         pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
+    return str(logged.model_id)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """An input or output of a model; axes without a fixed length have -1."""
+    tensor = value.type.tensor_type
+    shape = tuple(axis.dim_value or -1 for axis in tensor.shape.dim)
+    return TensorSpec(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape, value.name)
 
 
 @contextmanager
@@ -334,9 +382,11 @@ def _run(
                 if known:
                     _open_again(known, lock)
                 else:
-                    new_tags = {**tags, **_origin(), LOCK_TAG: lock.name}
+                    recipe = {RECIPE_TAG: nearest_recipe(params).describe()}
+                    new_tags = {**tags, **recipe, **_origin(), LOCK_TAG: lock.name}
                     _open_new(experiment_id, name, params, new_tags, log_system_metrics)
             yield lock.name
+            _describe(active_run().info.run_id)
 
 
 def _open_new(
@@ -352,19 +402,46 @@ def _open_new(
             nested=is_nested,
         )
     mlflow.log_params(params.flat())
+    _describe(active_run().info.run_id)
     if not is_nested:
         log_files(Path("params.yaml"))
 
 
 def _open_again(run: Run, lock: Path) -> None:
     run_id, stages, stage = run.info.run_id, run.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
-    _client().set_tag(run_id, LOCK_TAG, lock.name)  # before it is RUNNING: see _close_runs_of_dead_processes
+    client().set_tag(run_id, LOCK_TAG, lock.name)  # before it is RUNNING: see _close_runs_of_dead_processes
     with signals_held_off():
         mlflow.start_run(run_id, log_system_metrics=False)
     if stage and stage not in stages:
         mlflow.set_tag("dvc_stage", " ".join([*stages, stage]))
     if FAILURE_TAG in run.data.tags:
         mlflow.delete_tag(FAILURE_TAG)
+
+
+def _describe(run_id: str) -> None:
+    """Write what is known of a run into its description, which the UI shows first."""
+    run = client().get_run(run_id)
+    parent_id, model_sha256 = run.data.tags.get(MLFLOW_PARENT_RUN_ID), run.data.tags.get(MODEL_TAG)
+    versions = client().search_model_versions(f"tags.{MODEL_TAG} = '{model_sha256}'") if model_sha256 else []
+    children = client().search_runs(
+        [run.info.experiment_id],
+        f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}' and attributes.status = 'FINISHED'",
+        order_by=["metrics.`validation/accuracy` DESC"],
+        max_results=MAX_CHILDREN,
+    )
+    description = describe_run(
+        _described(run),
+        run.data.tags.get(RECIPE_TAG, ""),
+        _described(client().get_run(parent_id)) if parent_id else None,
+        [_described(child) for child in children],
+        (versions[0].name, versions[0].version) if versions else None,
+    )
+    client().set_tag(run_id, DESCRIPTION_TAG, description)
+
+
+def _described(run: Run) -> Described:
+    info = run.info
+    return Described(info.experiment_id, info.run_id, info.run_name, run.data.params, run.data.metrics)
 
 
 @contextmanager
@@ -378,7 +455,7 @@ def _closing_run(lock: Path) -> Iterator[None]:
             if run := mlflow.active_run():
                 failure = censored(f"{type(error).__name__}: {error}", mlflow.get_tracking_uri())
                 with suppress(Exception):  # the body's error is the one to tell
-                    _client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
+                    client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
                 with suppress(Exception):
                     _end_run(status, lock)
         raise
@@ -452,7 +529,7 @@ def _git(*arguments: str, **environment: str) -> str | None:
 
 def _find_run(experiment_id: str, tag: str, value: str) -> Run | None:
     """The newest run with this tag."""
-    runs = _client().search_runs(
+    runs = client().search_runs(
         [experiment_id],
         filter_string=f"tags.{tag} = '{value}'",
         order_by=["attributes.start_time DESC"],
@@ -486,15 +563,15 @@ def _alone_in(uri: str) -> AbstractContextManager[None]:
 
 def _open_experiment(uri: str, name: str) -> str:
     """The experiment's id; it is made where the store has none, with its artifacts here unless a server has its own."""
-    experiment = _client().get_experiment_by_name(name)
+    experiment = client().get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if is_server(uri) else (repository_root() / "mlartifacts").as_uri()
         try:
-            return str(_client().create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+            return str(client().create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may just have made it
                 raise
-        experiment = _client().get_experiment_by_name(name)
+        experiment = client().get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"MLflow at {shown(uri)} has no active experiment {name}; restore or rename the deleted one"
@@ -507,13 +584,13 @@ def _close_runs_of_dead_processes() -> None:
 
     A run is KILLED then; a trial's is FAILED, as the trial is, since KILLED stands for pruned.
     """
-    experiments = [experiment.experiment_id for experiment in _client().search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client().search_experiments()]
     for lock in abandoned(_locks()):
-        runs = _client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'")
+        runs = client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'")
         for run in runs:
             if run.info.status == "RUNNING":
-                _client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
-                _client().set_terminated(run.info.run_id, "FAILED" if TRIAL_TAG in run.data.tags else "KILLED")
+                client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
+                client().set_terminated(run.info.run_id, "FAILED" if TRIAL_TAG in run.data.tags else "KILLED")
         if runs:
             lock.unlink()
 
@@ -559,7 +636,7 @@ def _logged_models(run: Run) -> list[LoggedModelOutput]:
 
 
 def _artifacts(run: Run) -> set[str]:
-    return {file.path for file in _client().list_artifacts(run.info.run_id) if not file.is_dir}
+    return {file.path for file in client().list_artifacts(run.info.run_id) if not file.is_dir}
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -571,12 +648,13 @@ def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, f
             yield f"{prefix}{name}", float(value)
 
 
-def _client() -> mlflow.MlflowClient:
+def client() -> mlflow.MlflowClient:
+    """MLflow's client, of the store that is open."""
     return mlflow.MlflowClient()
 
 
-def _active_run() -> Run:
+def active_run() -> Run:
     """The active run, as the store has it now."""
     active = mlflow.active_run()
     assert active is not None
-    return _client().get_run(active.info.run_id)
+    return client().get_run(active.info.run_id)

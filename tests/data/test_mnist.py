@@ -4,7 +4,8 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from lifline.data.mnist import FILES, TEST_IMAGES, TEST_LABELS, decode_idx, load_mnist
+from lifline.data.mnist import decode_idx, load_mnist
+from lifline.data.published import FILES, TEST_IMAGES, TEST_LABELS
 from lifline.errors import DataError
 
 

@@ -10,7 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lifline.data import sources
-from lifline.data.mnist import FILES, TEST_LABELS, TRAIN_IMAGES, load_mnist
+from lifline.data.mnist import load_mnist
+from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES
 from lifline.data.sources import SOURCE_VARIABLE, download_mnist
 from lifline.errors import DataError
 from tests.conftest import ROOT

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from lifline.data.mnist import FILES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from lifline.export import to_onnx
 from lifline.files import MODEL
 from lifline.model_file import new_network
@@ -107,7 +107,10 @@ def test_model_made_for_other_params(workspace, stage, name):
     assert_one_line_error(stage(name), "was trained with network.num_steps 4, but params.yaml has 9")
 
 
-@pytest.mark.parametrize(("content", "part"), [(None, "is missing"), ("{", "is damaged"), ("{}", "is damaged")])
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(None, "is missing"), ("{", "is damaged"), ("{}", "is damaged"), ('{"accuracy": 0.9}', "is damaged")],
+)
 def test_export_without_an_evaluation(workspace, stage, content, part):
     save_untrained()
     if content is not None:

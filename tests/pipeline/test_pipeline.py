@@ -85,9 +85,11 @@ def clone(tmp_path_factory, mnist_folder) -> Clone:
 
 def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
     tracked = set(clone.git("ls-files").split())
-    for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "export.json"):
+    for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "firing_rates.csv", "export.json"):
         assert f"reports/{report}" in tracked
-    assert not {name for name in tracked if name.startswith(("data/mnist", "models/model", "mlflow", "mlartifacts"))}
+    assert "models/model_card.md" in tracked
+    not_in_git = ("data/mnist", "models/model.", "reports/figures", "mlflow", "mlartifacts")
+    assert not {name for name in tracked if name.startswith(not_in_git)}
     assert (clone.folder / "models/model.safetensors").is_file()
     onnx.checker.check_model(onnx.load(clone.folder / "models/model.onnx"), full_check=True)
 
@@ -106,6 +108,13 @@ def test_reports_agree_with_each_other(clone):
     assert stops[-1]["accuracy"] == evaluation["accuracy"]
     assert stops[-1]["spikes_per_image"] == sum(evaluation["spikes_per_image"].values())
     assert stops[0]["spikes_per_image"] < stops[-1]["spikes_per_image"]
+    with (clone.folder / "reports/firing_rates.csv").open() as file:
+        bins = list(csv.DictReader(file))
+    mean = sum(float(each["firing_rate"]) * float(each["hidden_1"]) for each in bins)
+    assert mean == pytest.approx(evaluation["firing_rate"]["hidden_1"], abs=0.01)
+    card = (clone.folder / "models/model_card.md").read_text()
+    assert f"{evaluation['accuracy']:.2%} of the 10,000 test images" in card
+    assert sha256_of(clone.folder / "models/model.safetensors") in card
     with (clone.folder / "reports/loss.csv").open() as file:
         points = list(csv.DictReader(file))
     training = clone.json("reports/train.json")
@@ -118,7 +127,8 @@ def test_reports_agree_with_each_other(clone):
 def test_outputs_name_no_path_time_run_or_host(clone):
     run = clone.runs()[0]
     traces = [str(clone.folder), str(ROOT), run.info.run_id, os.uname().nodename + ":"]
-    for name in ("models/model.safetensors", "models/model.onnx", *clone.git("ls-files", "reports").split()):
+    files = ("models/model.safetensors", "models/model.onnx", *clone.git("ls-files", "reports", "models").split())
+    for name in (*files, *(f"reports/figures/{path.name}" for path in (clone.folder / "reports/figures").iterdir())):
         content = (clone.folder / name).read_bytes()
         assert not [trace for trace in traces if trace.encode() in content], name
 
@@ -138,7 +148,28 @@ def test_one_run_holds_it_all(clone):
         assert metric in run.data.metrics
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
-    assert {"params.yaml", "dvc.lock", "loss.csv", "evaluation.json", "export.json"} <= artifacts
+    assert {"params.yaml", "dvc.lock", "loss.csv", "evaluation.json", "export.json", "model_card.md"} <= artifacts
+    figures = {path.name for path in (clone.folder / "reports/figures").iterdir()}
+    assert len(figures) == 6
+    assert {"training.png", *figures} <= artifacts
+    assert run.info.run_name == "tutorial: hidden [60], num_steps 8"
+    description = run.data.tags["mlflow.note.content"]
+    assert f"test accuracy **{run.data.metrics['test/accuracy']:.2%}**" in description
+    assert "nJ per image" in description
+    assert "Recipe tutorial with network.hidden [60] (not [1000]), network.num_steps 8 (not 25)" in description
+    assert "(#/models/lifline/versions/1)" in description
+
+
+def test_the_exported_model_is_a_version_that_can_be_champion(clone, test_images):
+    mlflow.set_tracking_uri(f"sqlite:///{clone.folder / 'mlflow.db'}")
+    assert "models:/lifline@champion is version 1" in clone.run("lifline", "champion")
+    version = mlflow.MlflowClient().get_model_version_by_alias("lifline", "champion")
+    assert version.description == (clone.folder / "models/model_card.md").read_text()
+    images = test_images.images[:200].unsqueeze(1).numpy().astype(np.float32) / 255
+    outputs = mlflow.pyfunc.load_model("models:/lifline@champion").predict({"image": images})
+    with (clone.folder / "reports/predictions.csv").open() as file:
+        assert outputs["class"].tolist() == [int(row["predicted"]) for row in csv.DictReader(file)][:200]
+    assert outputs["hidden_1"].shape == (8, 200, 60)
 
 
 def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
@@ -157,6 +188,7 @@ def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
 def test_the_readmes_programs_run(clone):
     programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert len(programs) == 2
+    clone.run("lifline", "champion")
     outputs = [clone.run("python", "-c", program) for program in programs]
     assert re.match(r"\[\d\]", outputs[0])
 
@@ -197,6 +229,8 @@ def test_dvc_shows_metrics_plots_and_params(clone):
         "Confusion on the test set",
         "Accuracy by number of steps",
         "Spikes by number of steps",
+        "Firing rates",
+        "raster.png",
     ):
         assert title in page
     params = clone.folder / "params.yaml"
@@ -219,7 +253,8 @@ def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code
         device.write_text(code)
     assert len(clone.runs()) == num_runs + 1
     run = clone.runs()[-1]
-    assert run.info.run_name == run.data.tags["dvc_exp_name"] == "calm-heron"
+    assert run.data.tags["dvc_exp_name"] == "calm-heron"
+    assert run.info.run_name == "calm-heron (tutorial: hidden [60], beta 0.9, num_steps 8)"
     assert run.data.params["network.beta"] == "0.9"
     assert run.data.tags["device"].endswith("of the copy")
     assert run.info.artifact_uri.startswith((clone.folder / "mlartifacts").as_uri())
@@ -230,6 +265,10 @@ def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code
 def test_an_experiment_in_place_compares(clone):
     try:
         clone.run("dvc", "exp", "run", "--name", "low-beta", "-S", "network.beta=0.5", "evaluate")
+        clone.run("dvc", "plots", "diff", "HEAD", "low-beta", "--out", "dvc_plots")
+        page = (clone.folder / "dvc_plots/index.html").read_text()
+        for title in ("Confusion on the test set", "Firing rates", "low-beta_reports_figures_raster.png"):
+            assert title in page
         assert clone.runs()[-1].data.params["network.beta"] == "0.5"
         assert "low-beta" in clone.run("dvc", "exp", "show", "--csv")
         difference = json.loads(clone.run("dvc", "metrics", "diff", "--json", "HEAD"))

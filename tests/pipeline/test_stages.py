@@ -9,7 +9,11 @@ from tests.conftest import save_untrained
 def test_each_stage_leaves_its_outputs_and_no_temporary_file(workspace, stage):
     for name in ("train", "evaluate", "export"):
         assert stage(name) == (0, "")
-    assert {path.name for path in (workspace / "models").iterdir()} == {"model.safetensors", "model.onnx"}
+    assert {path.name for path in (workspace / "models").iterdir()} == {
+        "model.safetensors",
+        "model.onnx",
+        "model_card.md",
+    }
     assert not [path for path in workspace.rglob(".*") if path.name.endswith((".tmp", ".partial"))]
 
 
@@ -35,6 +39,7 @@ def test_export_completes_the_run_where_dvc_skips_evaluate(workspace, stage, mon
     (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
     assert run.data.metrics["test/total"] == 10_000
     assert run.data.metrics["train/accuracy"] > 0
+    assert {"raster.png", "firing_rates.csv"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
     assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
     assert stage("export")[0] == 0
     assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from lifline.data.mnist import IMAGE_SIDE
+from lifline.data.published import IMAGE_SIDE
 from lifline.params import AugmentationParams
 
 NODES_PER_SIDE = 5

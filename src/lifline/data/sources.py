@@ -16,7 +16,8 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifline.data.mnist import FILES, IdxFile, decode_idx
+from lifline.data.mnist import decode_idx
+from lifline.data.published import FILES, IdxFile
 from lifline.errors import DataError
 from lifline.files import naming
 from lifline.progress import transfer_bar

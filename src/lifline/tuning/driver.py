@@ -169,7 +169,7 @@ class _Driver:
         if isinstance(what, EpochReport):
             self._hear_of_epoch(number, what)
         elif isinstance(what, Score):
-            tracking.log_trial_costs(self._run_id(number), what.costs)
+            tracking.log_trial_score(self._run_id(number), what.metrics)
             values = [what.accuracy, *([what.costs[self.cost]] if self.cost else [])]
             self._end(number, TrialState.COMPLETE, values=values)
         elif isinstance(what, WorkerDiedError):

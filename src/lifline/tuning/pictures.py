@@ -4,7 +4,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported: no window
@@ -16,6 +15,7 @@ from matplotlib.ticker import NullFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from lifline.figures import as_png
 from lifline.tuning.study import DEFINITION
 
 ACCURACY = "validation accuracy"
@@ -46,9 +46,7 @@ def _png(plot: Callable[..., Any], study: Study, **options: Any) -> bytes:
         axes = plot(study, **options)
     figure = np.ravel(axes)[0].figure
     _tidy(figure)
-    picture = BytesIO()
-    figure.savefig(picture, dpi=120, bbox_inches="tight")
-    return picture.getvalue()
+    return as_png(figure)
 
 
 def _tidy(figure: Figure) -> None:

@@ -1,7 +1,7 @@
 """What a worker does for a trial; it knows neither the study nor MLflow."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +33,9 @@ class Score(NamedTuple):
     costs: dict[str, float]
     """Of an image, by name."""
 
+    metrics: dict[str, Any]
+    """What else is known, nested."""
+
 
 def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
     """Train as the pipeline does; yields the report of each epoch, and in the end the score.
@@ -44,5 +47,6 @@ def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
     state = TrainingState(new_network(params.network, seed).to(device), seed)
     yield from fit(state, *data, params)
     metrics = evaluate(state.network, data.validation, params.network.decoding).as_metrics()
+    accuracy = metrics.pop("accuracy")
     costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}
-    yield Score(state.reports[-1].validation_accuracy, costs)
+    yield Score(accuracy, costs, metrics)

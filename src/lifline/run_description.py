@@ -1,0 +1,68 @@
+"""What a run of MLflow says of itself, in Markdown; its links lead to pages of MLflow's UI."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from lifline.data.published import CLASS_NAMES, NUM_PIXELS
+
+
+class Described(NamedTuple):
+    """A run, as far as its description speaks of it."""
+
+    experiment_id: str
+    run_id: str
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    def link(self) -> str:
+        """The run by its name."""
+        return f"[{self.name}](#/experiments/{self.experiment_id}/runs/{self.run_id})"
+
+
+def describe_run(
+    run: Described,
+    recipe: str,
+    parent: Described | None = None,
+    children: Sequence[Described] = (),
+    model: tuple[str, str] | None = None,
+) -> str:
+    """A description.
+
+    Args:
+        run: what is described.
+        recipe: the one that its params are nearest to, and what differs.
+        parent: the run of a study or of several seeds to which it belongs.
+        children: runs that belong to it, best first where they are ranked.
+        model: name and version of the registered model that came of it.
+    """
+    hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
+    network = f"{NUM_PIXELS}-{hidden}-{len(CLASS_NAMES)} neurons, {run.params.get('network.num_steps')} steps"
+    results = [", ".join(_results(run.metrics)) + "."] if run.metrics else []
+    parts = [*results, f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}."]
+    if children:
+        parts.append("| run | validation accuracy | test accuracy |\n| --- | ---: | ---: |\n" + _rows(children))
+    if parent:
+        parts.append(f"Part of {parent.link()}.")
+    if model:
+        parts.append("Registered: [{0}, version {1}](#/models/{0}/versions/{1}).".format(*model))
+    return "\n\n".join(parts)
+
+
+def _results(metrics: Mapping[str, float]) -> Iterator[str]:
+    for part in ("test", "validation"):
+        if f"{part}/accuracy" in metrics:
+            yield f"{part} accuracy **{metrics[f'{part}/accuracy']:.2%}**"
+        if f"{part}/accuracy_median" in metrics:
+            median, low, high = (metrics[f"{part}/accuracy_{figure}"] for figure in ("median", "min", "max"))
+            yield f"{part} accuracy **{median:.2%}** (median; {low:.2%} to {high:.2%})"
+        if f"{part}/energy_nanojoules_per_image" in metrics:
+            yield f"{metrics[f'{part}/energy_nanojoules_per_image']:,.0f} nJ per image (an estimate)"
+
+
+def _rows(runs: Sequence[Described]) -> str:
+    rows = []
+    for run in runs:
+        accuracies = (run.metrics.get(f"{part}/accuracy") for part in ("validation", "test"))
+        rows.append(" | ".join(["" if value is None else f"{value:.2%}" for value in accuracies]))
+    return "\n".join(f"| {run.link()} | {row} |" for run, row in zip(runs, rows, strict=True))
