@@ -40,16 +40,16 @@ def main() -> None:
         for output in (ONNX_MODEL, MODEL_CARD):
             output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
+        card = model_card(params, evaluation, comparison, model_sha256)
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
-        card = model_card(params, evaluation, comparison, model_sha256)
         write_bytes(MODEL_CARD, card.encode())
         tracking.log_dataset("mnist-test", "test")
         figures = FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
         tracking.log_missing({"test": evaluation}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
         tracking.log_metrics({"export": comparison._asdict()})
         tracking.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
-        version = register(tracking.log_onnx(model), evaluation["accuracy"], card)
+        version = register(tracking.log_onnx(model), evaluation["accuracy"], comparison.class_mismatches, card)
     print(f"{comparison.describe()}; registered as version {version}")
 
 

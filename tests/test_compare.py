@@ -46,7 +46,20 @@ def test_what_a_run_does_not_have_is_left_empty(two_runs, lifline, params):
         pass
     code, out, _ = lifline("compare", "tutorial", "tutorial: beta 0.5")
     assert code == 0
-    assert "test/accuracy" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("test/accuracy")]
+    assert line.split() == ["test/accuracy", "0.91"]
+    assert line.index("0.91") > len(line) / 2
+
+
+def test_a_name_is_shown_as_it_is(two_runs, store, lifline):
+    store.update_run(two_runs[0].info.run_id, name="[/b] odd [red]")
+    code, out, _ = lifline("compare", "[/b] odd [red]", "tutorial: beta 0.5")
+    assert code == 0
+    assert "[/b] odd [red]" in out
+
+
+def test_runs_that_are_alike_are_said_to_be(two_runs, lifline):
+    assert lifline("compare", *2 * ["tutorial: beta 0.5"])[:2] == (0, "the runs have the same params and metrics\n")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
     assert different.class_mismatches > 0
     assert different.spike_mismatches > 0
     assert different.largest_membrane_difference > 1e-3
-    with pytest.raises(ModelError, match=f"differ in class on {different.class_mismatches} of 1200 images, .*allowed"):
+    with pytest.raises(ModelError, match=f"differ in class on {different.class_mismatches} of 1,200 images, .*allowed"):
         require_equality(different, different.class_mismatches - 1)
     require_equality(different, different.class_mismatches)
 

@@ -50,10 +50,10 @@ def on_canvas(picture, width, height, left, top):
 def photo(image, seed):
     """Dark ink on a paper that is unevenly lit, with noise, out of focus."""
     generator = np.random.default_rng(seed)
-    ink = np.asarray(enlarged(image, 15), dtype=float) / 255
+    ink = np.asarray(enlarged(image, 11), dtype=float) / 255
     light = 225 - np.add.outer(np.linspace(0, 25, len(ink)), np.linspace(0, 25, len(ink)))
     shot = light * (1 - 0.75 * ink) + generator.normal(0, 8, ink.shape)
-    return Image.fromarray(np.clip(shot, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
+    return Image.fromarray(np.clip(shot, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.2))
 
 
 MANIPULATIONS = {
@@ -64,7 +64,7 @@ MANIPULATIONS = {
     "JPEG": lambda image, _: encoded(inverted(image), "JPEG", quality=40),
     "a small JPEG": lambda image, _: encoded(inverted(image, 1), "JPEG"),
     "moved": lambda image, i: encoded(on_canvas(enlarged(image, 4), 640, 200, (37 * i) % 500, (11 * i) % 80)),
-    "a speck on a poster": lambda image, i: encoded(on_canvas(Image.fromarray(image), 1600, 1200, 7 * i, 5 * i)),
+    "a speck on a poster": lambda image, i: encoded(on_canvas(Image.fromarray(image), 1300, 900, 6 * i, 4 * i)),
     "wide margins": lambda image, _: encoded(ImageOps.expand(inverted(image), 200, 255)),
     "hardly a margin": lambda image, _: encoded(inverted(image).crop(enlarged(image).getbbox())),
     "a dark frame": lambda image, _: encoded(ImageOps.expand(inverted(image), 60, 0)),
@@ -121,7 +121,7 @@ def hook(kind="L", size=100) -> Image.Image:
     if kind == "transparent":
         return Image.merge("LA", (Image.new("L", picture.size, 0), ImageOps.invert(picture)))
     if kind == "I;16":
-        return Image.fromarray(np.asarray(picture, dtype=np.uint16) * 257)
+        return Image.fromarray(np.asarray(picture, dtype=np.uint16) * 256)
     return picture.convert(kind)
 
 
@@ -145,7 +145,7 @@ HOOKS = {
     "opaque": encoded(hook("RGBA")),
     "a transparent colour": encoded(hook(), transparency=255),
     "16 bits": encoded(hook("I;16")),
-    "16 bits and transparent": encoded(hook("I;16"), transparency=65535),
+    "16 bits and transparent": encoded(hook("I;16"), transparency=255 * 256),
     "animated": animated(),
     "a JPEG": encoded(hook("RGB"), "JPEG", quality=95),
     "a progressive JPEG": encoded(hook(), "JPEG", progressive=True, quality=95),
@@ -232,9 +232,8 @@ def png(width, height, pixels, *chunks) -> bytes:
     )
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(12_300, 12_300), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1), (1, 2**31 - 1)]
-)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("width", "height"), [(12_300, 12_300), (LONGEST, LONGEST), (LONGEST, 1), (1, LONGEST)])
 def test_a_picture_that_claims_too_many_pixels_is_refused_unread(width, height):
     with pytest.raises(PictureError, match=rf"pixels; allowed are {MAX_PIXELS:,} in all"):
         read_digit(png(width, height, b""))
@@ -267,7 +266,7 @@ def test_ordinary_text_does_no_harm():
 
 def test_a_picture_of_10000_by_10000_pixels_takes_little_memory(tmp_path):
     path = tmp_path / "huge.png"
-    Image.merge("LA", [hook(size=10_000)] * 2).save(path, compress_level=1)
+    hook(size=10_000).save(path, compress_level=1, transparency=255)
     program = (
         "import resource, sys; from pathlib import Path; import lifline.picture as picture\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -275,7 +274,7 @@ def test_a_picture_of_10000_by_10000_pixels_takes_little_memory(tmp_path):
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     kilobytes = subprocess.check_output([sys.executable, "-c", program, str(path)], text=True)
-    assert int(kilobytes) < 700_000
+    assert int(kilobytes) < 300_000
 
 
 def as_image(content) -> np.ndarray | None:

@@ -42,6 +42,13 @@ def test_a_title_stays_short(repository, params):
     )
 
 
+def test_of_two_presets_that_fit_the_one_that_says_more_is_taken_and_a_bad_one_is_passed_over(repository):
+    (repository / "presets/cheap.yaml").write_text("network:\n  beta: 0.9\n")
+    for name, text in {"typo": "network:\n  betta: 0.9\n", "bad": "network:\n  beta: high\n", "empty": ""}.items():
+        (repository / f"presets/{name}.yaml").write_text(text)
+    assert nearest_recipe(read_params()).title() == "default"
+
+
 def test_without_presets_there_is_no_recipe(repository, params):
     shutil.rmtree("presets")
     assert nearest_recipe(params).title() == "no preset"

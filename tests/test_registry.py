@@ -15,9 +15,9 @@ URI = "models:/lifline@champion"
 def export(store, params):
     """Log and register a model as the stage does; equal brightness, equal model."""
 
-    def run(accuracy, brightness=1, card="# A card"):
+    def run(accuracy, brightness=1, mismatches=0, card="# A card"):
         with tracking.run_of_model(f"{brightness:064x}", params):
-            return register(tracking.log_onnx(tiny_onnx(brightness)), accuracy, card)
+            return register(tracking.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
 
     return run
 
@@ -46,7 +46,8 @@ def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store,
     with tracking.training_run(params, "cpu"):
         tracking.tag_model(f"{1:064x}")
     assert "lifline, version 1]" in description(all_runs(store)[-1])
-    assert export(0.9) == "1"
+    assert export(0.9, card="# Another card") == "1"
+    assert store.get_model_version("lifline", "1").description == "# Another card"
 
 
 def test_the_champion_gives_way_to_its_equal_alone(store, export, lifline):
@@ -79,11 +80,29 @@ def test_force_is_recorded(store, export, lifline):
 
 
 def test_a_version_without_the_proof_is_refused(store, export, lifline):
-    export(0.9)
-    store.delete_model_version_tag("lifline", "1", "proven_equal")
+    """export.max_class_mismatches may let a model pass that is not quite the network."""
+    export(0.9, mismatches=1)
     code, _, err = lifline("champion")
     assert_one_line_error((code, err), "version 1 did not pass export's proof")
     assert lifline("champion", "--force")[0] == 0
+
+
+@pytest.mark.parametrize("accuracy", ["nan", "good", "0.8", None])
+def test_an_accuracy_that_is_none_beats_nobody(store, export, lifline, accuracy):
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2)
+    store.delete_model_version_tag("lifline", "2", "test_accuracy")
+    if accuracy:
+        store.set_model_version_tag("lifline", "2", "test_accuracy", accuracy)
+    assert_one_line_error(lifline("champion")[::2], "version 2 has test accuracy")
+    assert champion(store) == 1
+
+
+def test_another_process_may_register_first(store, export, monkeypatch):
+    store.create_registered_model("lifline")
+    monkeypatch.setattr(mlflow.MlflowClient, "search_registered_models", lambda *arguments, **named: [])
+    assert export(0.9) == "1"
 
 
 def test_what_is_not_there_is_named(store, export, lifline):

@@ -155,10 +155,12 @@ def test_what_a_run_has_is_not_logged_again(store, params, workspace):
     [(RuntimeError("no luck"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "FAILED")],
 )
 def test_a_run_that_ends_early_says_how(store, params, error, status):
-    with pytest.raises(type(error)), tracking.training_run(params, "cpu"):
+    with pytest.raises(type(error)), tracking.training_run(params, "cpu"):  # noqa: PT012 - all in a run
+        tracking.log_metrics({"validation": {"accuracy": 0.8}})
         raise error
     (run,) = all_runs(store)
     assert run.info.status == status
+    assert "validation accuracy **80.00%**" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["failure"].startswith(type(error).__name__)
     assert mlflow.active_run() is None
 

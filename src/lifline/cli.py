@@ -185,18 +185,20 @@ def compare(
     """
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     from lifline.compare import differing_metrics, differing_params, find_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs)
-    columns = (Column(f"{run.name}\n{run.run_id[:8]}", overflow="fold") for run in found)
+    columns = (Column(Text(f"{run.name}\n{run.run_id[:8]}"), overflow="fold") for run in found)
     table = Table(Column("", no_wrap=True), *columns, box=None, pad_edge=False)
-    for differences in (differing_params(found), differing_metrics(found)):
-        for name, values in differences:
-            table.add_row(name, *values)
-        table.add_section()
+    for name, values in differing_params(found) + differing_metrics(found):
+        table.add_row(name, *map(Text, values))
+    if not table.rows:
+        print("the runs have the same params and metrics")
+        return
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 

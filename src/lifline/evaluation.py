@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from lifline.data.batches import as_input, batches_in_order
@@ -28,9 +29,6 @@ PICOJOULES_PER_ADDITION = 0.9
 NUM_BINS = 50
 MAX_STOPS = 25
 """Each stop costs a look at all images."""
-
-
-ALSO_WRITTEN = ("correct", "total", "accuracy_by_class", "energy_nanojoules_per_image", "by_num_steps")
 
 
 class Validation(NamedTuple):
@@ -208,15 +206,29 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not math.isfinite(metrics["accuracy"]) or any(name not in metrics for name in ALSO_WRITTEN):
-            raise ValueError
+        _Written.model_validate(metrics)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise ModelError(
             f"{path} is damaged: it does not hold all metrics of an evaluation; `dvc repro -f evaluate` makes it anew"
         ) from None
     return metrics
+
+
+class _Written(BaseModel):
+    """What others read of a written evaluation."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    accuracy: float
+    correct: int
+    total: PositiveInt
+    accuracy_by_class: Annotated[dict[str, float], Field(min_length=1)]
+    synaptic_operations_per_image: float
+    multiply_accumulates_per_image: int
+    energy_nanojoules_per_image: float
+    by_num_steps: Annotated[list[dict[str, float]], Field(min_length=1)]
 
 
 @torch.no_grad()

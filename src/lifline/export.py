@@ -40,8 +40,8 @@ class Comparison(NamedTuple):
     def describe(self) -> str:
         """The comparison in a line."""
         return (
-            f"ONNX Runtime and the network differ in class on {self.class_mismatches} of {self.images} images, in "
-            f"{self.spike_mismatches} of {self.spikes_compared} spikes, in membrane by up to "
+            f"ONNX Runtime and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, in "
+            f"{self.spike_mismatches:,} of {self.spikes_compared:,} spikes, in membrane by up to "
             f"{self.largest_membrane_difference:.2g}"
         )
 

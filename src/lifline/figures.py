@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from lifline.data.published import CLASS_NAMES, IMAGE_SIDE
@@ -43,6 +43,7 @@ MAX_TRACED = 5
 """Hidden neurons whose membrane is drawn."""
 
 NUM_WEIGHTS = 60
+ACCURACIES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
 
 
 def draw_training(reports: Sequence["EpochReport"]) -> dict[str, bytes]:
@@ -58,7 +59,7 @@ def draw_training(reports: Sequence["EpochReport"]) -> dict[str, bytes]:
         losses.legend()
         accuracies.plot(epochs, [report.train_accuracy for report in reports], color=BLUE, label="training")
         accuracies.plot(epochs, [report.validation_accuracy for report in reports], color=ORANGE, label="validation")
-        accuracies.set(xlabel="epoch", title="Accuracy")
+        accuracies.set(xlabel="epoch", ylabel="share of the images", title="Accuracy")
         accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
         accuracies.legend(loc="lower right")
     return figures
@@ -93,11 +94,11 @@ def draw_trace(
 
 
 def draw_prediction(image: NDArray[np.float32], prediction: "Prediction") -> bytes:
-    """The image `[28, 28]` that a network saw, its first hidden layer's and its output's spikes, and the scores."""
+    """The image `[28, 28]` that a network saw, its hidden neurons' and its output's spikes, and the scores."""
     spikes = prediction.spikes
     with _drawing("prediction", 1, 4, width=14, height=3.8) as (figures, axes):
         _show_image(axes[0], image, "what the network sees")
-        _raster(axes[1], prediction.hidden_spikes, "hidden layer")
+        _raster(axes[1], prediction.hidden_spikes, "hidden neurons")
         _raster(axes[2], spikes, "output")
         _scores(axes[3], spikes.sum(0), prediction.classes.index(prediction.decided))
     return figures["prediction"]
@@ -176,11 +177,18 @@ def _firing_rates(evaluation: "Evaluation") -> dict[str, bytes]:
 def _by_num_steps(points: Sequence[Mapping[str, float]]) -> dict[str, bytes]:
     with _drawing("by_num_steps.png", 1, 2) as (figures, (accuracy, spikes)):
         steps = [point["num_steps"] for point in points]
-        accuracy.plot(steps, [point["accuracy"] for point in points], "o-", color=BLUE)
-        accuracy.set(xlabel="steps after which the network is stopped", title="Test accuracy")
-        accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        accuracy.plot(steps, np.clip([point["accuracy"] for point in points], 1e-4, 1 - 1e-4), "o-", color=BLUE)
+        accuracy.set_yscale("logit")  # else the first steps hide how the last ones differ
+        accuracy.set(
+            xlabel="steps after which the network is stopped", ylabel="share of the images", title="Test accuracy"
+        )
+        accuracy.yaxis.set_major_locator(FixedLocator(ACCURACIES))
+        accuracy.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.2%}"))
+        accuracy.yaxis.set_minor_formatter(NullFormatter())
         spikes.plot(steps, [point["spikes_per_image"] for point in points], "o-", color=ORANGE)
-        spikes.set(xlabel="steps after which the network is stopped", title="Spikes per image, all layers")
+        spikes.set(
+            xlabel="steps after which the network is stopped", ylabel="spikes per image", title="Spikes, all layers"
+        )
         for axis in (accuracy, spikes):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figures
@@ -221,7 +229,7 @@ def _output_membranes(axis: Axes, membranes: NDArray[Any], decided: int, thresho
 
 def _finish_membranes(axis: Axes, title: str, num_steps: int, threshold: float) -> None:
     axis.axhline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
-    axis.set(title=title)
+    axis.set(title=title, ylabel="membrane")
     axis.legend(loc="best")
     _time_axis(axis, num_steps)
 

@@ -67,7 +67,7 @@ def _summary(params: Params, evaluation: Mapping[str, Any], comparison: Comparis
         ["weights", f"SHA-256 `{model_sha256}`"],
         ["data", f"MNIST; SHA-256 of its four files' sums `{DATA_SHA256}`"],
         ["split", f"of the 60,000 training images the last {held_out:,} are for validation; 10,000 test images"],
-        ["proof", comparison.describe()],
+        ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],
     ])  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _use(params: Params) -> Iterator[str]:
 
 
 def _params(params: Params) -> Iterator[str]:
-    yield from ("## Params", "")
+    yield from ("", "## Params", "")
     yield ", ".join(f"`{name}` {value}" for name, value in params.flat().items()) + "."
     yield ""
 

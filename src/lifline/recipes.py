@@ -1,7 +1,9 @@
 """Which recipe of presets/ params are nearest to: the words for a run."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from lifline.errors import ParamsError
 from lifline.params import Params
 from lifline.params_file import preset_names, preset_values
 
@@ -30,18 +32,15 @@ class Recipe(NamedTuple):
 
 
 def nearest_recipe(params: Params) -> Recipe:
-    """The preset from which the params differ least; what no preset names, the seed for one, does not count.
+    """The preset from which the params differ least; what it does not name, the seed for one, does not count.
 
-    Raises:
-        ParamsError: a preset is not valid.
+    A preset that is not valid is passed over: no training is to fail for want of a name.
     """
-    values = params.flat()
-    recipes = []
+    theirs, found = params.flat(), []
     for preset in preset_names():
-        its = preset_values(preset)
-        recipes.append(
-            Recipe(
-                preset, {name: (value, values.get(name)) for name, value in its.items() if values.get(name) != value}
-            )
-        )
-    return min(recipes, key=lambda recipe: len(recipe.differences), default=Recipe("no preset", {}))
+        with suppress(ParamsError):
+            named = preset_values(preset)
+            its = params.with_values(named).flat()
+            differences = {name: (its[name], theirs[name]) for name in named if its[name] != theirs[name]}
+            found.append((len(differences), -len(named), Recipe(preset, differences)))
+    return min(found, key=lambda each: each[:2], default=(0, 0, Recipe("no preset", {})))[-1]

@@ -1,5 +1,6 @@
 """MLflow's model registry: each exported network is a version of `lifline`, one of them is the champion."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +13,21 @@ from lifline.errors import RegistryError
 NAME = "lifline"
 CHAMPION = "champion"
 ACCURACY_TAG = "test_accuracy"
-PROOF_TAG = "proven_equal"
+MISMATCHES_TAG = "class_mismatches"
 FORCED_TAG = "champion_by_force"
 MAX_DESCRIPTION = 5000
 """Characters; MLflow's own limit."""
 
 
-def register(model_id: str, test_accuracy: float, card: str) -> str:
-    """Make a logged model of the active run, which passed export's proof, a version; returns its number.
+def register(model_id: str, test_accuracy: float, class_mismatches: int, card: str) -> str:
+    """Make a logged model of the active run a version; returns its number.
 
-    Where it is a version already, that one's.
+    Where it is a version already, that one's, which gets the new card.
 
     Args:
         model_id: of the logged model.
-        test_accuracy: 0 to 1.
+        test_accuracy: of the network, 0 to 1.
+        class_mismatches: test images on which ONNX Runtime decides otherwise than the network; 0 is export's proof.
         card: the version's description, in Markdown.
     """
     client, run = tracking.client(), tracking.active_run()
@@ -34,14 +36,19 @@ def register(model_id: str, test_accuracy: float, card: str) -> str:
         its = f"name = '{NAME}' and tags.{tracking.MODEL_TAG} = '{model_sha256}'"
         for known in client.search_model_versions(its):
             if known.source == source:
+                client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
                 return str(known.version)
-        if not client.search_registered_models(f"name = '{NAME}'"):
+        with tracking.unless_there():
             client.create_registered_model(NAME, description="Spiking networks for MNIST, as ONNX.")
         made = client.create_model_version(
             NAME,
             source,
             run.info.run_id,
-            tags={tracking.MODEL_TAG: model_sha256, ACCURACY_TAG: repr(test_accuracy), PROOF_TAG: "true"},
+            tags={
+                tracking.MODEL_TAG: model_sha256,
+                ACCURACY_TAG: repr(test_accuracy),
+                MISMATCHES_TAG: str(class_mismatches),
+            },
             description=card[:MAX_DESCRIPTION],
             model_id=model_id,
         )
@@ -83,13 +90,13 @@ def read_onnx(uri: str) -> bytes:
         RegistryError: there is no such model, or it is not ONNX.
         TrackingError: MLflow cannot be reached.
     """
-    if not re.fullmatch(r"models:/[^/@]+([/@][^/@]+)?", uri):
+    if not re.fullmatch(r"models:/[^/@\s]+([/@][^/@\s]+)?", uri):
         raise RegistryError(f"model is {uri!r}; allowed are models:/NAME@ALIAS and models:/NAME/VERSION")
     with tracking.store(), TemporaryDirectory() as folder:
         tracking.download(uri, Path(folder))
         for file in Path(folder).rglob("*.onnx"):
             return file.read_bytes()
-    raise RegistryError(f"{uri} is not an ONNX model")
+    raise RegistryError(f"there is no ONNX file with {uri}")
 
 
 def _champion(client: Any) -> str | None:
@@ -98,12 +105,18 @@ def _champion(client: Any) -> str | None:
 
 
 def _objection(versions: Mapping[str, Any], chosen: str, champion: str | None) -> str | None:
-    tags = versions[chosen].tags
-    if tags.get(PROOF_TAG) != "true" or ACCURACY_TAG not in tags:
-        return f"version {chosen} did not pass export's proof"
-    if champion is None or ACCURACY_TAG not in versions[champion].tags:
+    if versions[chosen].tags.get(MISMATCHES_TAG) != "0":
+        return f"version {chosen} did not pass export's proof that ONNX Runtime decides as the network does"
+    accuracy = _accuracy(versions[chosen])
+    to_beat = 0.0 if champion is None else _accuracy(versions[champion])
+    if accuracy >= to_beat:
         return None
-    accuracy, to_beat = (float(versions[each].tags[ACCURACY_TAG]) for each in (chosen, champion))
-    if accuracy < to_beat:
-        return f"version {chosen} has test accuracy {accuracy:.2%}, the champion, version {champion}, has {to_beat:.2%}"
-    return None
+    return f"version {chosen} has test accuracy {accuracy:.2%}, the champion, version {champion}, has {to_beat:.2%}"
+
+
+def _accuracy(version: Any) -> float:
+    """NaN, which is not as great as anything, where its tag is not there or no number: people can edit tags."""
+    try:
+        return float(version.tags[ACCURACY_TAG])
+    except (KeyError, ValueError):
+        return math.nan

@@ -25,6 +25,7 @@ def describe_run(
     recipe: str,
     parent: Described | None = None,
     children: Sequence[Described] = (),
+    has_more_children: bool = False,
     model: tuple[str, str] | None = None,
 ) -> str:
     """A description.
@@ -33,7 +34,8 @@ def describe_run(
         run: what is described.
         recipe: the one that its params are nearest to, and what differs.
         parent: the run of a study or of several seeds to which it belongs.
-        children: runs that belong to it, best first where they are ranked.
+        children: runs that belong to it, best first.
+        has_more_children: whether these are only some of them.
         model: name and version of the registered model that came of it.
     """
     hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
@@ -41,6 +43,8 @@ def describe_run(
     results = [", ".join(_results(run.metrics)) + "."] if run.metrics else []
     parts = [*results, f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}."]
     if children:
+        if has_more_children:
+            parts.append(f"The best {len(children)} by validation accuracy:")
         parts.append("| run | validation accuracy | test accuracy |\n| --- | ---: | ---: |\n" + _rows(children))
     if parent:
         parts.append(f"Part of {parent.link()}.")

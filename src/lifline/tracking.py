@@ -98,6 +98,16 @@ def alone() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unless_there() -> Iterator[None]:
+    """Let it pass that what the body makes is there already; another process may just have made it."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def download(uri: str, folder: Path) -> None:
     """Copy a model's files into a folder, by a URI such as `models:/lifline@champion`.
 
@@ -216,8 +226,8 @@ def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
     """Close a trial's run as FINISHED, KILLED or FAILED."""
     if reason:
         client().set_tag(run_id, FAILURE_TAG, reason[:500])
-    _describe(run_id)
     client().set_terminated(run_id, status)
+    _describe(run_id)
 
 
 def end_trial_runs(parent: ParentRun, number: int, status: str, reason: str) -> None:
@@ -419,7 +429,12 @@ def _open_again(run: Run, lock: Path) -> None:
 
 
 def _describe(run_id: str) -> None:
-    """Write what is known of a run into its description, which the UI shows first."""
+    """Write what is known of a run into its description; no training is to fail for want of that."""
+    with suppress(MlflowException):
+        client().set_tag(run_id, DESCRIPTION_TAG, _description(run_id))
+
+
+def _description(run_id: str) -> str:
     run = client().get_run(run_id)
     parent_id, model_sha256 = run.data.tags.get(MLFLOW_PARENT_RUN_ID), run.data.tags.get(MODEL_TAG)
     versions = client().search_model_versions(f"tags.{MODEL_TAG} = '{model_sha256}'") if model_sha256 else []
@@ -427,16 +442,16 @@ def _describe(run_id: str) -> None:
         [run.info.experiment_id],
         f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}' and attributes.status = 'FINISHED'",
         order_by=["metrics.`validation/accuracy` DESC"],
-        max_results=MAX_CHILDREN,
+        max_results=MAX_CHILDREN + 1,
     )
-    description = describe_run(
+    return describe_run(
         _described(run),
         run.data.tags.get(RECIPE_TAG, ""),
         _described(client().get_run(parent_id)) if parent_id else None,
-        [_described(child) for child in children],
+        [_described(child) for child in children[:MAX_CHILDREN]],
+        len(children) > MAX_CHILDREN,
         (versions[0].name, versions[0].version) if versions else None,
     )
-    client().set_tag(run_id, DESCRIPTION_TAG, description)
 
 
 def _described(run: Run) -> Described:
@@ -456,6 +471,8 @@ def _closing_run(lock: Path) -> Iterator[None]:
                 failure = censored(f"{type(error).__name__}: {error}", mlflow.get_tracking_uri())
                 with suppress(Exception):  # the body's error is the one to tell
                     client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
+                if not isinstance(error, STORE_ERRORS):  # a store that is gone takes time to be asked
+                    _describe(run.info.run_id)
                 with suppress(Exception):
                     _end_run(status, lock)
         raise
@@ -566,11 +583,8 @@ def _open_experiment(uri: str, name: str) -> str:
     experiment = client().get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if is_server(uri) else (repository_root() / "mlartifacts").as_uri()
-        try:
+        with unless_there():
             return str(client().create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may just have made it
-                raise
         experiment = client().get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         raise TrackingError(
