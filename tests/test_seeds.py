@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from statistics import fmean, median, stdev
 
 import mlflow
 import pytest
 import torch
 
-from lifline import cli, seeds
+from lifline import seeds
 from lifline.files import EVALUATION, MODEL, sha256_of
 from lifline.fingerprint import fingerprint
 from lifline.locks import locked
@@ -22,14 +23,8 @@ from tests.runs import wait_for
 
 
 @pytest.fixture
-def command(workspace, monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["lifline", "seeds", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+def command(workspace, lifline):
+    return partial(lifline, "seeds")
 
 
 def runs(workspace):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from lifline import cli
 from lifline.params_file import change_params
 
 
@@ -18,12 +17,5 @@ def ready(workspace):
 
 
 @pytest.fixture
-def command(ready, monkeypatch, capfd):
-    def run(*arguments):
-        capfd.readouterr()
-        monkeypatch.setattr("sys.argv", ["lifline", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+def command(ready, lifline):
+    return lifline
