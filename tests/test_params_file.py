@@ -192,4 +192,4 @@ def test_presets_are_yaml_with_a_line_about_them():
     for name in PRESETS:
         text = (ROOT / f"presets/{name}.yaml").read_text()
         assert text.startswith("# ")
-        assert set(YAML(typ="safe").load(text)) == {"network", "train", "augmentation"}
+        assert set(YAML(typ="safe").load(text)) == {"network", "train", "augmentation", "data"}

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
@@ -130,7 +130,7 @@ def _drawing(
 ) -> Iterator[tuple[dict[str, bytes], Any]]:
     """Axes to draw in; afterwards the dictionary holds the figure as a PNG under `name`."""
     figures: dict[str, bytes] = {}
-    with mpl.rc_context(STYLE):
+    with style.context(STYLE, after_reset=True):  # whatever style others have set
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figures, figure.subplots(rows, columns)
         figures[name] = as_png(figure)

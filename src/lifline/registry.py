@@ -111,6 +111,8 @@ def _objection(versions: Mapping[str, Any], chosen: str, champion: str | None) -
     to_beat = 0.0 if champion is None else _accuracy(versions[champion])
     if accuracy >= to_beat:
         return None
+    if math.isnan(accuracy):
+        return f"version {chosen} has no test accuracy"
     return f"version {chosen} has test accuracy {accuracy:.2%}, the champion, version {champion}, has {to_beat:.2%}"
 
 

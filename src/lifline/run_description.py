@@ -40,8 +40,9 @@ def describe_run(
     """
     hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
     network = f"{NUM_PIXELS}-{hidden}-{len(CLASS_NAMES)} neurons, {run.params.get('network.num_steps')} steps"
-    results = [", ".join(_results(run.metrics)) + "."] if run.metrics else []
-    parts = [*results, f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}."]
+    results = ", ".join(_results(run.metrics))
+    parts = [f"{results}."] if results else []
+    parts.append(f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}.")
     if children:
         if has_more_children:
             parts.append(f"The best {len(children)} by validation accuracy:")

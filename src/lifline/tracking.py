@@ -430,7 +430,7 @@ def _open_again(run: Run, lock: Path) -> None:
 
 def _describe(run_id: str) -> None:
     """Write what is known of a run into its description; no training is to fail for want of that."""
-    with suppress(MlflowException):
+    with suppress(*STORE_ERRORS):
         client().set_tag(run_id, DESCRIPTION_TAG, _description(run_id))
 
 
