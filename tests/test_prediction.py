@@ -68,7 +68,7 @@ def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
     onnx.save(silent, tmp_path / "silent.onnx")
     prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((28, 28), np.float32))
     assert prediction.spikes.sum() == prediction.confidence == 0
-    assert prediction.describe().startswith("0, confidence 0 %, 0 output spikes, ")
+    assert prediction.describe().startswith("0, confidence 0 %, 0 output and ")
 
 
 def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
@@ -128,8 +128,8 @@ def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, p
 def test_show_draws_the_spikes_beside_what_the_network_sees(lifline, model, pictures):
     code, stdout, _ = lifline("predict", "4.png", "--show", "--model", str(model))
     assert code == 0
-    assert stdout.splitlines()[1:] == ["4.spikes.png"]
-    with Image.open("4.spikes.png") as drawn:
+    assert stdout.splitlines()[1:] == ["4.png.spikes.png"]
+    with Image.open("4.png.spikes.png") as drawn:
         assert drawn.width > 1000
         assert len(drawn.convert("L").getcolors()) > 10
 
@@ -151,7 +151,7 @@ def test_neither_pytorch_nor_mlflow_nor_matplotlib_is_needed(model, pictures):
     assert done.stdout.startswith("7.png: 7, ")
     drawn = run_without("torch", "mlflow", arguments=[*arguments, "--show"], folder=pictures)
     assert (drawn.returncode, drawn.stderr) == (0, "")
-    assert (pictures / "7.spikes.png").exists()
+    assert (pictures / "7.png.spikes.png").exists()
 
 
 def test_what_pillow_warns_of_is_not_printed(model, pictures):

@@ -53,7 +53,7 @@ def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store,
 def test_the_champion_gives_way_to_its_equal_alone(store, export, lifline):
     export(0.9)
     code, out, _ = lifline("champion")
-    assert (code, out) == (0, "models:/lifline@champion is version 1\n")
+    assert (code, out) == (0, "models:/lifline@champion is version 1, test accuracy 90.00%\n")
     assert lifline("champion")[:2] == (0, "version 1 is the champion already\n")
 
     export(0.8999, brightness=2)
@@ -62,7 +62,10 @@ def test_the_champion_gives_way_to_its_equal_alone(store, export, lifline):
     assert champion(store) == 1
 
     export(0.9, brightness=3)
-    assert lifline("champion")[:2] == (0, "models:/lifline@champion is version 3, after version 1\n")
+    assert lifline("champion")[:2] == (
+        0,
+        "models:/lifline@champion is version 3, test accuracy 90.00%, after version 1\n",
+    )
     assert champion(store) == 3
 
 

@@ -222,7 +222,7 @@ def champion(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
-    show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png here.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
     model: Model = "models/model.onnx",
 ) -> None:
     """Tell which digit a picture holds: class, confidence and spikes.
@@ -247,7 +247,7 @@ def predict(
             from lifline.figures import draw_prediction
             from lifline.files import write_bytes
 
-            drawn = Path(f"{path.stem}.spikes.png")
+            drawn = Path(f"{path}.spikes.png")
             write_bytes(drawn, draw_prediction(image, prediction))
             print(drawn)
     if failed:

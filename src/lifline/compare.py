@@ -50,9 +50,13 @@ def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
 
 
 def _differences(tables: Sequence[Mapping[str, str]]) -> list[Difference]:
-    names = sorted({name for table in tables for name in table})
+    names = sorted({name for table in tables for name in table}, key=_accuracies_first)
     rows = [Difference(name, [table.get(name, "") for table in tables]) for name in names]
     return [row for row in rows if len(set(row.values)) > 1]
+
+
+def _accuracies_first(name: str) -> tuple[bool, str]:
+    return not name.startswith(("test/", "validation/")), name
 
 
 def _find(client: Any, wanted: str) -> ComparedRun:
@@ -63,7 +67,7 @@ def _find(client: Any, wanted: str) -> ComparedRun:
     found = {run.info.run_id: run for condition in conditions for run in client.search_runs(experiments, condition)}
     if not found:
         raise TrackingError(
-            f"run is {wanted!r}; allowed are ids, their beginnings and names, as the MLflow UI shows them"
+            f"there is no run {wanted!r}; allowed are ids, their beginnings and names, as the MLflow UI shows them"
         )
     if len(found) > 1:
         ids = ", ".join(run_id[:8] for run_id in list(found)[:MAX_LISTED])

@@ -43,7 +43,7 @@ MAX_TRACED = 5
 """Hidden neurons whose membrane is drawn."""
 
 NUM_WEIGHTS = 60
-ACCURACIES = (0.01, 0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
+ACCURACIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
 
 
 def draw_training(reports: Sequence["EpochReport"]) -> dict[str, bytes]:
@@ -180,7 +180,9 @@ def _by_num_steps(points: Sequence[Mapping[str, float]]) -> dict[str, bytes]:
         accuracy.plot(steps, np.clip([point["accuracy"] for point in points], 1e-4, 1 - 1e-4), "o-", color=BLUE)
         accuracy.set_yscale("logit")  # else the first steps hide how the last ones differ
         accuracy.set(
-            xlabel="steps after which the network is stopped", ylabel="share of the images", title="Test accuracy"
+            xlabel="steps after which the network is stopped",
+            ylabel="share of the images",
+            title="Test accuracy, logit scale",
         )
         accuracy.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         accuracy.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.2%}"))
@@ -228,9 +230,8 @@ def _output_membranes(axis: Axes, membranes: NDArray[Any], decided: int, thresho
 
 
 def _finish_membranes(axis: Axes, title: str, num_steps: int, threshold: float) -> None:
-    axis.axhline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
-    axis.set(title=title, ylabel="membrane")
-    axis.legend(loc="best")
+    axis.axhline(threshold, color="black", linewidth=1, linestyle="--")
+    axis.set(title=title, ylabel="membrane (dashed: threshold)")
     _time_axis(axis, num_steps)
 
 

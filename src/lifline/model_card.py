@@ -29,9 +29,10 @@ import numpy, onnxruntime
 
 session = onnxruntime.InferenceSession("models/model.onnx")
 (decided,) = session.run(["class"], {"image": numpy.zeros((1, 1, 28, 28), numpy.float32)})
+print(decided)
 ```
 
-Of a picture: `lifline predict three.png`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`.
+Of a picture: `lifline predict docs/three.png`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`.
 """.splitlines()
 
 

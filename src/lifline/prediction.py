@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
     def describe(self) -> str:
         """The prediction in a line."""
         return (
-            f"{self.decided}, confidence {100 * self.confidence:.0f} %, {self.spikes.sum()} output spikes, "
+            f"{self.decided}, confidence {100 * self.confidence:.0f} %, {self.spikes.sum()} output and "
             f"{self.hidden_spikes.sum()} hidden spikes"
         )
 

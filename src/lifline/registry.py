@@ -79,8 +79,10 @@ def make_champion(version: str | None, force: bool) -> str:
         if objection:
             client.set_model_version_tag(NAME, chosen, FORCED_TAG, objection)
         client.set_registered_model_alias(NAME, CHAMPION, chosen)
+    accuracy = f", test accuracy {_accuracy(versions[chosen]):.2%}"
     before = f", after version {champion}" if champion else ""
-    return f"models:/{NAME}@{CHAMPION} is version {chosen}{before}" + (f" (by force: {objection})" if objection else "")
+    but = f" (by force: {objection})" if objection else ""
+    return f"models:/{NAME}@{CHAMPION} is version {chosen}{accuracy}{before}{but}"
 
 
 def read_onnx(uri: str) -> bytes:

@@ -62,7 +62,10 @@ def _results(metrics: Mapping[str, float]) -> Iterator[str]:
             median, low, high = (metrics[f"{part}/accuracy_{figure}"] for figure in ("median", "min", "max"))
             yield f"{part} accuracy **{median:.2%}** (median; {low:.2%} to {high:.2%})"
         if f"{part}/energy_nanojoules_per_image" in metrics:
-            yield f"{metrics[f'{part}/energy_nanojoules_per_image']:,.0f} nJ per image (an estimate)"
+            energy, operations = (
+                metrics[f"{part}/{name}_per_image"] for name in ("energy_nanojoules", "synaptic_operations")
+            )
+            yield f"{energy:,.0f} nJ per image (an estimate), {operations:,.0f} synaptic operations"
 
 
 def _rows(runs: Sequence[Described]) -> str:

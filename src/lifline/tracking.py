@@ -119,7 +119,8 @@ def download(uri: str, folder: Path) -> None:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
             raise
-        raise RegistryError(f"there is no model {uri}: {_reason(error).rstrip('.')}") from None
+        reason = _reason(error).rstrip(".")
+        raise RegistryError(f"there is no model {uri}: {reason}; `lifline champion` names one @champion") from None
 
 
 @contextmanager
