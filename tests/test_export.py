@@ -49,7 +49,7 @@ def test_onnx_runtime_computes_what_the_network_does(params, test_images, sessio
         with torch.no_grad():
             record = network(images.flatten(1))
         for layer, counts in zip(hidden, record.hidden_counts, strict=True):
-            assert layer.dtype == np.uint8
+            assert layer.shape == (6, count, counts.shape[1])
             np.testing.assert_array_equal(layer.sum(0), counts.numpy())
         assert spikes.shape == membrane.shape == (6, count, 10)
         np.testing.assert_array_equal(spikes, record.spikes.numpy())

@@ -47,6 +47,30 @@ def test_every_figure_shows_something_light_to_look_at(params, test_images, valu
         assert shown.std() > 5, name
 
 
+def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
+    drawn = {}
+
+    def keep(figure):
+        figure.draw_without_rendering()
+        drawn[len(drawn)] = figure
+        return b""
+
+    monkeypatch.setattr("lifline.figures.as_png", keep)
+    data = first(test_images, 300)
+    figures_of(params, data)
+    figures_of(params, data, silent=True)  # at every step the same accuracy
+    draw_training([epoch_report()])
+    axes = [axis for figure in drawn.values() for axis in figure.axes if axis.axison]
+    assert len(axes) > 20
+    for axis in axes:
+        shown = axis.get_title() or axis.get_ylabel()
+        assert axis.get_xlabel() or axis.get_label() == "<colorbar>", shown
+        assert axis.get_ylabel() or len(axis.get_yticklabels()) == 10 or "mean" in shown, shown
+        low, high = sorted(axis.get_ylim())
+        labels = [label for label in axis.yaxis.get_ticklabels(which="both") if label.get_text()]
+        assert sum(low <= label.get_position()[1] <= high for label in labels) >= 2, shown
+
+
 def test_the_same_evaluation_gives_the_same_bytes_and_another_gives_others(params, test_images):
     data = first(test_images, 300)
     one = figures_of(params, data)

@@ -54,7 +54,7 @@ def test_a_card_tells_what_the_model_is(card):
         f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
         f"{metrics['synaptic_operations_per_image']:,.0f} synaptic operations, additions at 0.9 pJ",
         f"{metrics['accuracy_by_class']['7']:.2%}",
-        "`hidden_2` uint8 `[30, batch, 30]`",
+        "`hidden_2` float32 `[30, batch, 30]`",
         "`train.seed` 42",
     ):
         assert part in flowing

@@ -120,9 +120,10 @@ def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, p
     with tracking.run_of_model("0" * 64, params):
         register(tracking.log_onnx(onnx.load(model)), 0.9, 0, "# A card")
     lifline("champion")
-    code, stdout, _ = lifline("predict", "7.png", "--model", "models:/lifline@champion")
-    assert code == 0
-    assert stdout.startswith("7.png: 7, ")
+    arguments = ["predict", "7.png", "--model", "models:/lifline@champion"]
+    done = run_without("torch", "matplotlib", arguments=arguments, folder=pictures)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("7.png: 7, ")
 
 
 def test_show_draws_the_spikes_beside_what_the_network_sees(lifline, model, pictures):

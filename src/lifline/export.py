@@ -57,7 +57,7 @@ class _Classifier(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         *hidden, output = trace(self.network, image.flatten(1))
         decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
-        return *output, decided, *(layer.spikes.to(torch.uint8) for layer in hidden)
+        return *output, decided, *(layer.spikes for layer in hidden)
 
 
 def onnx_metadata(params: Params, model_sha256: str, test_accuracy: float) -> dict[str, object]:
@@ -74,8 +74,8 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
     """Export a network, with `metadata` in the file as JSON values.
 
     Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
-    `[T, batch, C]`; `class`: int64 `[batch]`; each hidden layer's spikes, `hidden_1` and so on: uint8 `[T, batch, H]`.
-    Equal networks give equal bytes.
+    `[T, batch, C]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's spikes: float32
+    `[T, batch, H]`. Equal networks give equal bytes.
     """
     classifier = _Classifier(network, decoding).eval().requires_grad_(False)
     example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)

@@ -31,9 +31,8 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12,
     "grid.color": "0.9",
     "legend.frameon": False,
-    "savefig.bbox": "tight",
-    "savefig.dpi": 120,
 }
+DOTS_PER_INCH = 120
 BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.7"
 SIZE = (8, 4.5)
 """Inches."""
@@ -120,7 +119,7 @@ def draw_weights(weights: "Tensor") -> dict[str, bytes]:
 def as_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG."""
     picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=STYLE["savefig.dpi"], bbox_inches="tight", facecolor="white")
+    figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
     return picture.getvalue()
 
 
@@ -177,8 +176,11 @@ def _firing_rates(evaluation: "Evaluation") -> dict[str, bytes]:
 def _by_num_steps(points: Sequence[Mapping[str, float]]) -> dict[str, bytes]:
     with _drawing("by_num_steps.png", 1, 2) as (figures, (accuracy, spikes)):
         steps = [point["num_steps"] for point in points]
-        accuracy.plot(steps, np.clip([point["accuracy"] for point in points], 1e-4, 1 - 1e-4), "o-", color=BLUE)
+        ticks = np.array(ACCURACIES)
+        shares = np.clip([point["accuracy"] for point in points], ticks[0], ticks[-1])
+        accuracy.plot(steps, shares, "o-", color=BLUE, clip_on=False)
         accuracy.set_yscale("logit")  # else the first steps hide how the last ones differ
+        accuracy.set_ylim(ticks[ticks <= shares.min()][-1], ticks[ticks >= shares.max()][0])
         accuracy.set(
             xlabel="steps after which the network is stopped",
             ylabel="share of the images",

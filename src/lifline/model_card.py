@@ -102,7 +102,9 @@ def _by_num_steps(points: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 def _use(params: Params) -> Iterator[str]:
     network = params.network
-    hidden = (f"`hidden_{i}` uint8 `[{network.num_steps}, batch, {size}]`" for i, size in enumerate(network.hidden, 1))
+    hidden = (
+        f"`hidden_{i}` float32 `[{network.num_steps}, batch, {size}]`" for i, size in enumerate(network.hidden, 1)
+    )
     yield from ("", "## Use", "")
     yield (
         "Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1], a light digit on dark ground. Outputs: `class` int64 "

@@ -80,7 +80,7 @@ STORE_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAl
 
 @contextmanager
 def store() -> Iterator[mlflow.MlflowClient]:
-    """A client for looking around, outside of any run.
+    """A client of the store, outside of any run.
 
     Raises:
         TrackingError: as `training_run`.
