@@ -12,10 +12,11 @@ from rich.console import Console
 from benchmarks.report import print_table, write_results
 from benchmarks.sections import Settings, epoch, growth, inference, memory, recipe, startup, step, workers
 from benchmarks.task import Task
+from lifline.command import run_command
 from lifline.data.batches import as_input
 from lifline.data.mnist import LabelledImages, load_mnist
-from lifline.errors import LiflineError, run_command
-from lifline.files import MNIST
+from lifline.errors import LiflineError
+from lifline.paths import MNIST
 
 SECTIONS = {
     "step": step.measure,

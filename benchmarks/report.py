@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from lifline.files import write_bytes, write_json
+from lifline.system.files import write_bytes, write_json
 
 PACKAGES = ("torch", "numba", "onnxruntime", "snntorch", "spikingjelly", "norse", "jax")
 

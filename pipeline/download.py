@@ -1,8 +1,8 @@
 """Stage download: MNIST's four IDX files -> data/mnist/."""
 
-from lifline.data.sources import download_mnist
-from lifline.errors import run_command
-from lifline.files import MNIST
+from lifline.command import run_command
+from lifline.download import download_mnist
+from lifline.paths import MNIST
 
 
 def main() -> None:

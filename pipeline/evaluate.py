@@ -1,25 +1,15 @@
 """Stage evaluate: models/model.safetensors, data/mnist/ -> reports/: evaluation.json, two tables, figures/."""
 
-from lifline import tracking
+from lifline.command import run_command
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device
-from lifline.errors import run_command
-from lifline.evaluation import evaluate_by_num_steps
-from lifline.evaluation_figures import evaluation_figures
-from lifline.files import (
-    EVALUATION,
-    FIGURES,
-    FIRING_RATES,
-    MNIST,
-    MODEL,
-    PREDICTIONS,
-    sha256_of,
-    write_bytes,
-    write_csv,
-    write_json,
-)
-from lifline.model_file import load_network_for
+from lifline.evaluation.evaluate import evaluate_by_num_steps
+from lifline.figures.evaluation import evaluation_figures
+from lifline.models import load_network_for
 from lifline.params import read_params
+from lifline.paths import EVALUATION, FIGURES, FIRING_RATES, MNIST, MODEL, PREDICTIONS
+from lifline.system.files import sha256_of, write_bytes, write_csv, write_json
+from lifline.tracking import store as tracking
 
 
 def main() -> None:

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from lifline import tracking
+from lifline.command import run_command
 from lifline.data.mnist import load_mnist
-from lifline.errors import run_command
-from lifline.evaluation import read_metrics
-from lifline.export import compare_with_network, onnx_metadata, require_equality, to_onnx
-from lifline.files import (
+from lifline.evaluation.evaluate import read_metrics
+from lifline.export.card import model_card
+from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
+from lifline.models import load_network_for
+from lifline.params import read_params
+from lifline.paths import (
     EVALUATION,
     EXPORT_METRICS,
     FIGURES,
@@ -17,14 +19,10 @@ from lifline.files import (
     MODEL_CARD,
     ONNX_MODEL,
     PREDICTIONS,
-    sha256_of,
-    write_bytes,
-    write_json,
 )
-from lifline.model_card import model_card
-from lifline.model_file import load_network_for
-from lifline.params import read_params
-from lifline.registry import register
+from lifline.system.files import sha256_of, write_bytes, write_json
+from lifline.tracking import store as tracking
+from lifline.tracking.registry import register
 
 
 def main() -> None:

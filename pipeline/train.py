@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 
-from lifline import tracking
-from lifline.checkpoint import checkpoint_of
+from lifline.command import run_command
 from lifline.data.mnist import load_mnist
 from lifline.device import choose_device, describe_device
-from lifline.epoch_report import EpochReport
-from lifline.errors import run_command
-from lifline.files import LOSS, MNIST, MODEL, TRAIN_METRICS, sha256_of, write_csv, write_json
-from lifline.model_file import save_network
+from lifline.experiments.checkpoint import checkpoint_of
+from lifline.experiments.training import train_tracked
+from lifline.models import save_network
 from lifline.params import read_params
-from lifline.tracked_training import train_tracked
+from lifline.paths import LOSS, MNIST, MODEL, TRAIN_METRICS
+from lifline.system.files import sha256_of, write_csv, write_json
+from lifline.tracking import store as tracking
+from lifline.training.report import EpochReport
 
 ITERATIONS_PER_POINT = 10
 LOSS_COLUMNS = ["iteration", "epoch", "train_loss", "validation_loss", "validation_accuracy"]

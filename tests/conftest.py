@@ -17,13 +17,13 @@ from playwright.sync_api import sync_playwright
 
 from lifline import cli
 from lifline.data.mnist import LabelledImages, load_mnist
-from lifline.data.sources import download_mnist
+from lifline.download import download_mnist
 from lifline.errors import DataError
-from lifline.files import MODEL
-from lifline.model_file import new_network, save_network
+from lifline.models import new_network, save_network
 from lifline.params import Params, read_params
-from lifline.params_file import change_params, preset_values
-from lifline.signals import STOPPING
+from lifline.paths import MODEL
+from lifline.presets import change_params, preset_values
+from lifline.system.signals import STOPPING
 
 ROOT = Path(__file__).parents[1]
 

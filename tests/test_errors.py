@@ -3,8 +3,9 @@ import os
 import pytest
 import torch
 
-from lifline.errors import ParamsError, run_command
-from lifline.signals import STOPPING
+from lifline.command import run_command
+from lifline.errors import ParamsError
+from lifline.system.signals import STOPPING
 
 
 def ending(main, capsys) -> tuple[int, str]:

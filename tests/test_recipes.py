@@ -3,8 +3,7 @@ import shutil
 import pytest
 
 from lifline.params import read_params
-from lifline.params_file import preset_values
-from lifline.recipes import nearest_recipe
+from lifline.presets import nearest_recipe, preset_values
 from tests.conftest import ROOT, changed
 
 

@@ -21,8 +21,8 @@ from benchmarks.task import ADAM_BETAS, NUM_INPUTS, Task
 from lifline.data.batches import batches_in_order, split_off_validation
 from lifline.data.mnist import load_mnist
 from lifline.params import read_params
-from lifline.params_file import preset_values
-from lifline.training import TrainingState, fit
+from lifline.presets import preset_values
+from lifline.training.fit import TrainingState, fit
 
 
 def tutorial(task: Task, mnist: Path) -> Iterator[float]:
@@ -41,7 +41,7 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
 
 
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
-    """`lifline.training.fit` on all training images, and its validation."""
+    """`lifline.training.fit.fit` on all training images, and its validation."""
     params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
     training = load_mnist(mnist, "train")
     _, validation = split_off_validation(training, params.data.validation_size)

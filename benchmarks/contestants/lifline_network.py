@@ -13,11 +13,11 @@ from lifline.data.augmentation import augment as augmentation_of_lifline
 from lifline.params import read_params
 from lifline.snn import SpikingNetwork, decode
 from lifline.snn.loss import make_loss, membrane_ce
-from lifline.training import Adam
+from lifline.training.fit import Adam
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """The step of `lifline.training.fit`, on images that are ready, without counting what is right."""
+    """The step of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
     network = new_network(task)
     adam = Adam(network)
     for images, labels in torch_batches(task, data):

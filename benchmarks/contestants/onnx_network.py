@@ -12,7 +12,7 @@ from benchmarks.contestants.classification import Classify, all_images, one_by_o
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.task import Task
 from lifline.data.published import IMAGE_SIDE
-from lifline.export import to_onnx
+from lifline.export.onnx import to_onnx
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:

@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.report import Table, spread
 from benchmarks.sections import Settings
-from lifline.files import repository_root
+from lifline.paths import repository_root
 
 CORES = len(os.sched_getaffinity(0))
 OTHERS = ("DVC_", "LIFLINE_STORAGE", "MLFLOW_TRACKING")

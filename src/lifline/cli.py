@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lifline.errors import INTERRUPTED, USER_ERROR, LiflineError, PictureError, run_command
+from lifline.command import INTERRUPTED, USER_ERROR, run_command
+from lifline.errors import LiflineError, PictureError
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -43,7 +44,7 @@ def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of p
     What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
-    from lifline.params_file import change_params, preset_values
+    from lifline.presets import change_params, preset_values
 
     print(change_params(preset_values(name)) or "params.yaml holds this preset already")
 
@@ -58,9 +59,9 @@ def seeds(
     The trainings are runs of MLflow's experiment lifline-seeds, under one parent. Interrupted, the same command goes
     on; with a greater COUNT it adds to what is there.
     """
-    from lifline.files import write_json
+    from lifline.experiments.seeds import summarize, train_seeds
     from lifline.params import read_params
-    from lifline.seeds import summarize, train_seeds
+    from lifline.system.files import write_json
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
@@ -160,7 +161,7 @@ def promote(
 ) -> None:
     """Write a study's winner into params.yaml, and show what changed."""
     from lifline.params import read_params
-    from lifline.params_file import change_params
+    from lifline.presets import change_params
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
 
@@ -187,7 +188,7 @@ def compare(
     from rich.table import Column, Table
     from rich.text import Text
 
-    from lifline.compare import differing_metrics, differing_params, find_runs
+    from lifline.tracking.comparison import differing_metrics, differing_params, find_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
@@ -214,7 +215,7 @@ def champion(
     `dvc repro` registers each network that it exports. One takes the place of the champion if it is at least as
     accurate on the test images, and passed export's proof that ONNX Runtime decides as the network does.
     """
-    from lifline.registry import make_champion
+    from lifline.tracking.registry import make_champion
 
     print(make_champion(None if version is None else str(version), force))
 
@@ -230,8 +231,8 @@ def predict(
     The digit may be dark on light or light on dark. Confidence is the share of the output spikes that the class has.
     Needs ONNX Runtime, not PyTorch.
     """
-    from lifline.picture import read_digit
-    from lifline.prediction import Predictor
+    from lifline.serving.picture import read_digit
+    from lifline.serving.predictor import Predictor
 
     predictor, failed = Predictor(model), False
     for path in images:
@@ -244,8 +245,8 @@ def predict(
         prediction = predictor.predict(image)
         print(f"{path}: {prediction.describe()}")
         if show:
-            from lifline.figures import draw_prediction
-            from lifline.files import write_bytes
+            from lifline.figures.draw import draw_prediction
+            from lifline.system.files import write_bytes
 
             drawn = Path(f"{path}.spikes.png")
             write_bytes(drawn, draw_prediction(image, prediction))
@@ -263,8 +264,8 @@ def serve(
 
     POST /predict takes a PNG or a JPEG and answers in JSON. Ctrl-C stops the server.
     """
-    from lifline.prediction import Predictor
-    from lifline.server import serve as answer
+    from lifline.serving.predictor import Predictor
+    from lifline.serving.server import serve as answer
 
     answer(Predictor(model), port)
 

@@ -10,11 +10,9 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from lifline.choices import Decoding, LossName, SurrogateName
 from lifline.errors import ParamsError
 
-Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
-LossName = Literal["membrane_ce", "count_ce", "rate_mse"]
-SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
 MAX_LAYERS = 16
 Rate = Annotated[float, Field(ge=0, le=1)]
 

@@ -9,10 +9,10 @@ import mlflow
 import pytest
 
 from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from lifline.export import to_onnx
-from lifline.files import MODEL
-from lifline.model_file import new_network
+from lifline.export.onnx import to_onnx
+from lifline.models import new_network
 from lifline.params import read_params
+from lifline.paths import MODEL
 from tests.conftest import ROOT, assert_one_line_error, save_untrained
 
 
@@ -127,7 +127,7 @@ def test_an_export_that_differs_leaves_no_file(workspace, stage, monkeypatch):
     def export_another(network, decoding, metadata):
         return to_onnx(new_network(read_params().network, seed=99), decoding, metadata)
 
-    monkeypatch.setattr("lifline.export.to_onnx", export_another)
+    monkeypatch.setattr("lifline.export.onnx.to_onnx", export_another)
     assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")
     assert not (workspace / "models/model.onnx").exists()
     edit_params(workspace, "max_class_mismatches: 0", "max_class_mismatches: 10000")

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 import pytest
 
-from lifline.files import sha256_of
 from lifline.params import read_params
-from lifline.params_file import change_params
+from lifline.presets import change_params
+from lifline.system.files import sha256_of
 from tests.conftest import ROOT, clean_environment, write_tutorial_params
 
 SMALL = {"network.hidden": [60], "network.num_steps": 8, "data.validation_size": 20_000}

@@ -2,7 +2,8 @@
 
 import mlflow
 
-from lifline.files import MODEL, sha256_of
+from lifline.paths import MODEL
+from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
 
 

@@ -3,7 +3,8 @@ from typing import get_args
 import pytest
 import torch
 
-from lifline.params import Decoding, LossName, SurrogateName, TrainParams
+from lifline.choices import Decoding, LossName, SurrogateName
+from lifline.params import TrainParams
 from lifline.snn.decoding import DECODINGS
 from lifline.snn.loss import SUMMED_OVER_STEPS
 from lifline.snn.surrogate import SURROGATES, fire

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lifline.params_file import change_params
+from lifline.presets import change_params
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from lifline.tuning.postgresql import PostgresStore
 from lifline.tuning.study import AGAIN, DRIVER, counted
 from lifline.tuning.winner import all_studies
-from tests.runs import wait_for
+from tests.tracking.runs import wait_for
 from tests.tuning.studies import LIFLINE, finish, runs
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/nowhere").parent]

@@ -9,12 +9,12 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from lifline.params_file import change_params
+from lifline.presets import change_params
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.ray_workers import RayWorkers, _share, _share_of_devices
 from lifline.tuning.study import AGAIN, counted
 from lifline.tuning.winner import all_studies
-from tests.runs import wait_for
+from tests.tracking.runs import wait_for
 from tests.tuning.studies import LIFLINE, Silent, finish, outcome, runs
 
 

@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from lifline.errors import ParamsError
 from lifline.params import read_params
-from lifline.params_file import change_params, preset_values
+from lifline.presets import change_params, preset_values
 from lifline.tuning.space import as_params, as_suggested, read_space
 from tests.conftest import ROOT, changed
 

@@ -10,7 +10,7 @@ import pytest
 
 from lifline.errors import TrackingError, TrainingError, TuningError
 from lifline.params import read_params
-from lifline.params_file import change_params
+from lifline.presets import change_params
 from lifline.tuning import trial as training_of_trials
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import (
@@ -24,7 +24,7 @@ from lifline.tuning.study import (
     try_again,
 )
 from lifline.tuning.winner import all_studies, find_study, winner
-from tests.runs import wait_for
+from tests.tracking.runs import wait_for
 from tests.tuning.studies import LIFLINE, finish, forget, outcome, runs
 
 
@@ -295,7 +295,7 @@ def test_a_run_whose_end_was_not_told_gets_its_trials_status(ready, monkeypatch)
         raise TrackingError("MLflow is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lifline.tracking.end_trial_run", lost)
+        patch.setattr("lifline.tracking.store.end_trial_run", lost)
         with pytest.raises(TrackingError):
             finish(num_trials=1)
     assert [run.info.status for run in runs(ready)[1]] == ["RUNNING"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lifline.params import Decoding
+from lifline.choices import Decoding
 from lifline.snn.network import Record
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from lifline.choices import SurrogateName
 from lifline.errors import SettingError
-from lifline.params import SurrogateName
 from lifline.snn import reference
 from lifline.snn.kernels.autograd import Lif, LifLinear
 from lifline.snn.surrogate import SURROGATES

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
-from lifline.params import LossName, TrainParams
+from lifline.choices import LossName
+from lifline.params import TrainParams
 from lifline.snn.network import Record
 
 Loss = Callable[[Record, Tensor], Tensor]

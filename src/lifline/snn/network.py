@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 from lifline.snn.lif import lif, lif_linear
 
 

@@ -7,7 +7,7 @@ Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Lea
 import torch
 from torch import Tensor
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 from lifline.snn.surrogate import fire
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 
 FAST_SIGMOID_SLOPE = 25.0  # snnTorch's default
 

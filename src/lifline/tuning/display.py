@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from lifline.epoch_report import EpochReport
-from lifline.progress import new_bar
+from lifline.system.progress import new_bar
+from lifline.training.report import EpochReport
 from lifline.tuning.study import counted, is_tried_again
 
 HOUR = 3600

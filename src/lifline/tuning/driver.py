@@ -9,15 +9,16 @@ from typing import Protocol
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline import tracking
+from lifline.command import is_out_of_memory
 from lifline.data.batches import split_off_validation
 from lifline.data.mnist import load_mnist
-from lifline.epoch_report import EpochReport
-from lifline.errors import TrainingError, is_out_of_memory
-from lifline.files import MNIST
+from lifline.errors import TrainingError
 from lifline.params import Params
-from lifline.signals import signals_held_off
-from lifline.tuning.pictures import draw_study
+from lifline.paths import MNIST
+from lifline.system.signals import signals_held_off
+from lifline.tracking import store as tracking
+from lifline.training.report import EpochReport
+from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
 from lifline.tuning.study import Cost, fail_dead_trials, is_full, next_trial, open_study, try_again

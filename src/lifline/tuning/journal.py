@@ -12,8 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from lifline.errors import TuningError
-from lifline.files import naming, repository_root
-from lifline.locks import abandoned, locked
+from lifline.paths import repository_root
+from lifline.system.files import naming
+from lifline.system.locks import abandoned, locked
 
 JOURNAL = "optuna.journal"
 

@@ -25,10 +25,10 @@ from ray.exceptions import RayError, RayTaskError
 import lifline
 from lifline.data.mnist import LabelledImages
 from lifline.device import choose_device
-from lifline.epoch_report import EpochReport
 from lifline.errors import TuningError
 from lifline.params import Params
-from lifline.signals import handlers_kept
+from lifline.system.signals import handlers_kept
+from lifline.training.report import EpochReport
 from lifline.tuning.trial import Data, Score, train_trial
 from lifline.tuning.workers import News, WorkerDiedError
 

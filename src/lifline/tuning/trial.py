@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import torch
 
 from lifline.data.mnist import LabelledImages
-from lifline.epoch_report import EpochReport
-from lifline.evaluation import evaluate
-from lifline.model_file import new_network
+from lifline.evaluation.evaluate import evaluate
+from lifline.models import new_network
 from lifline.params import Params
-from lifline.training import TrainingState, fit
+from lifline.training.fit import TrainingState, fit
+from lifline.training.report import EpochReport
 
 
 class Data(NamedTuple):

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 from lifline.device import choose_device
-from lifline.epoch_report import EpochReport
 from lifline.params import Params
+from lifline.training.report import EpochReport
 from lifline.tuning.trial import Data, Score, train_trial
 
 

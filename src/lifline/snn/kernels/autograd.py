@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 
 Gradients = tuple[Tensor | None, ...]
 

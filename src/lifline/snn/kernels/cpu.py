@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 from lifline.snn.kernels.threads import REORDERED, compiled, num_threads, on_all_threads, wide_vectors
 from lifline.snn.surrogate import FAST_SIGMOID_SLOPE
 

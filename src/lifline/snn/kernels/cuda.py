@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lifline.params import SurrogateName
+from lifline.choices import SurrogateName
 from lifline.snn.surrogate import FAST_SIGMOID_SLOPE
 
 BLOCK = 256

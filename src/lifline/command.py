@@ -1,0 +1,59 @@
+"""How a command ends: with exit code 0, or in one line that says why not."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from lifline.errors import LiflineError
+from lifline.system.signals import interrupt_on_signals
+
+USER_ERROR = 2
+INTERRUPTED = 128 + signal.SIGINT
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # PyTorch's words on a GPU and on the CPU
+
+
+def run_command(main: Callable[[], None]) -> NoReturn:
+    """Run a command's `main` and exit: 0 when done, 2 on a user's error or too little memory, 130 when interrupted.
+
+    SIGTERM and SIGHUP interrupt like Ctrl-C, so that a stopped run is closed and temporary files are removed.
+    `LIFLINE_DEBUG=1` shows the traceback of a user's error, too.
+    """
+    interrupt_on_signals()
+    try:
+        main()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        message = _describe(error)
+        if message is None:
+            raise
+        if os.environ.get("LIFLINE_DEBUG") == "1":
+            traceback.print_exc()
+        _say(message)
+        sys.exit(USER_ERROR)
+    sys.exit(0)
+
+
+def _describe(error: Exception) -> str | None:
+    """What went wrong, in a line; None where it is a bug of ours."""
+    if isinstance(error, OSError) and error.filename is not None:
+        files = error.filename if error.filename2 is None else f"{error.filename} -> {error.filename2}"
+        return f"{files}: {error.strerror}"
+    if isinstance(error, LiflineError | OSError):
+        return " ".join(str(error).split())
+    if is_out_of_memory(error):
+        return "out of memory; make train.batch_size, network.hidden or network.num_steps in params.yaml smaller"
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the device has too little memory."""
+    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
+
+
+def _say(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)

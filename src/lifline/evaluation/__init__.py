@@ -1,0 +1,1 @@
+"""What a network does with a data set."""

@@ -1,0 +1,95 @@
+"""Checkpoints: a training that is killed goes on from its last finished epoch, bit by bit as if it never had been."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save
+
+from lifline.errors import TrainingError
+from lifline.experiments.fingerprint import fingerprint
+from lifline.params import Params
+from lifline.paths import repository_root
+from lifline.system.files import write_bytes
+from lifline.system.locks import locked
+from lifline.training.fit import TrainingState
+from lifline.training.report import EpochReport
+
+MAX_FILES = 10
+"""Of trainings that nobody went on with, the oldest are forgotten."""
+
+
+@contextmanager
+def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"]:
+    """The checkpoint of a training; removed if the body succeeds, since what the training made is written then.
+
+    It lies outside of DVC's outputs, which DVC removes before a stage runs.
+
+    Raises:
+        TrainingError: another process trains the very same now.
+    """
+    sha256 = fingerprint(params, device)
+    path = repository_root() / ".checkpoints" / f"{sha256[:16]}.safetensors"
+    lock = path.with_suffix(".lock")
+    try:
+        with locked(lock, wait=False):
+            _forget_oldest(path)
+            yield Checkpoint(path, sha256)
+            path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise TrainingError(
+            f"{lock} is held: another process trains with the same params, seed {params.train.seed}; let it end, or "
+            "stop it"
+        ) from None
+
+
+class Checkpoint:
+    """A file with a training's state."""
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        self.path = path
+        self.fingerprint = sha256
+
+    def save(self, state: TrainingState) -> None:
+        """Replace what was saved before."""
+        tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
+        tensors["losses"] = torch.tensor([loss for report in state.reports for loss in report.losses])
+        reports = [report._replace(losses=[])._asdict() for report in state.reports]
+        header = {"fingerprint": self.fingerprint, "reports": json.dumps(reports)}
+        write_bytes(self.path, save(tensors, metadata=header))
+
+    def restore(self, state: TrainingState) -> None:
+        """Bring a fresh state to where it was saved; without a file it stays fresh.
+
+        Raises:
+            TrainingError: the file is damaged, or of a training with other params, data or code.
+        """
+        try:
+            with safetensors.safe_open(self.path, framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("fingerprint") != self.fingerprint:
+                    raise TrainingError(f"{self.path} is of a training with other params, data or code; remove it")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            reports = [EpochReport(**report) for report in json.loads(header["reports"])]
+            losses = tensors["losses"].tolist()
+            bounds = [0, *(report.iteration for report in reports)]
+            with_losses = [
+                report._replace(losses=losses[a:b]) for report, (a, b) in zip(reports, pairwise(bounds), strict=True)
+            ]
+            state.restore(tensors, with_losses)
+        except FileNotFoundError:
+            return
+        except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"{self.path} is damaged: {error}; remove it to train from the start") from None
+
+
+def _forget_oldest(kept: Path) -> None:
+    others = sorted(kept.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    for path in [other for other in others if other != kept][: 1 - MAX_FILES]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)

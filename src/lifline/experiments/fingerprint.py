@@ -1,0 +1,42 @@
+"""What decides the outcome of a training, as one hash."""
+
+import hashlib
+import json
+import os
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from lifline.data.published import DATA_SHA256
+from lifline.device import describe_device
+from lifline.params import Params
+
+CODE = ("choices.py", "data/*.py", "device.py", "models.py", "params.py", "snn/**/*.py", "training/*.py", "evaluation/*.py")
+LIBRARIES = ("torch", "numba")
+
+
+def fingerprint(params: Params, device: torch.device) -> str:
+    """A hash of what decides the bits that training ends with.
+
+    That are the params it reads, the data, its code, the kernels, the device with its threads, and the libraries that
+    compute.
+    """
+    parts = {
+        "params": params.model_dump(exclude={"export", "tune"}),
+        "data": DATA_SHA256,
+        "code": _code_sha256(),
+        "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
+        "device": describe_device(device),
+        "libraries": [version(library) for library in LIBRARIES],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code_sha256() -> str:
+    """Of the code as it is at first: a process does not run what is written later."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for pattern in CODE for path in package.glob(pattern) if path.is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,104 @@
+"""One recipe trained with many seeds: how good it is, and how much of a single result is luck."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import fmean, median, stdev
+from typing import Any, NamedTuple
+
+import torch
+
+from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.device import choose_device, describe_device
+from lifline.errors import TrainingError
+from lifline.evaluation.evaluate import evaluate
+from lifline.experiments.checkpoint import checkpoint_of
+from lifline.experiments.fingerprint import fingerprint
+from lifline.experiments.training import train_tracked
+from lifline.models import network_bytes
+from lifline.params import Params
+from lifline.paths import MNIST, repository_root
+from lifline.system.files import sha256_of_bytes
+from lifline.system.locks import locked
+from lifline.tracking import store as tracking
+
+
+class SeedResult(NamedTuple):
+    """Accuracies of the network that a seed gave, 0 to 1."""
+
+    seed: int
+    validation_accuracy: float
+    test_accuracy: float
+
+
+def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
+    """Train and evaluate with `count` seeds, from `train.seed` on; those that are done already are not done again.
+
+    Raises:
+        LiflineError: as the stages train and evaluate.
+    """
+    first = params.train.seed
+    seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
+    device = choose_device(params.train.device)
+    images, test = load_mnist(MNIST, "train"), load_mnist(MNIST, "test").to(device)
+    recipe = fingerprint(params.with_values({"train.seed": 0}), device)
+    with _alone(recipe), tracking.seeds_run(params, recipe) as done:
+        results = []
+        for each in seeded:
+            seed = each.train.seed
+            if seed in done:
+                result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
+            else:
+                result = _train_and_evaluate(each, images, test, device)
+            results.append(result)
+            yield result
+        tracking.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
+
+
+def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
+    """Mean, sample standard deviation, median, least and greatest of the accuracies, for each set of images."""
+    accuracies = {
+        "validation_accuracy": [result.validation_accuracy for result in results],
+        "test_accuracy": [result.test_accuracy for result in results],
+    }
+    return {
+        name: {
+            "mean": fmean(values),
+            "standard_deviation": stdev(values) if len(values) > 1 else 0.0,
+            "median": median(values),
+            "min": min(values),
+            "max": max(values),
+        }
+        for name, values in accuracies.items()
+    }
+
+
+def _as_metrics(summary: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Beside the trainings' own: `test/accuracy_median` and so on."""
+    return {
+        name.removesuffix("_accuracy"): {f"accuracy_{figure}": value for figure, value in figures.items()}
+        for name, figures in summary.items()
+    }
+
+
+@contextmanager
+def _alone(recipe: str) -> Iterator[None]:
+    lock = repository_root() / ".checkpoints" / f"seeds-{recipe[:16]}.lock"
+    try:
+        with locked(lock, wait=False):
+            yield
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
+
+
+def _train_and_evaluate(
+    params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
+) -> SeedResult:
+    decoding = params.network.decoding
+    with checkpoint_of(params, device) as checkpoint, tracking.seed_run(params, describe_device(device)):
+        state = train_tracked(params, images, device, checkpoint)
+        tracking.log_dataset("mnist-test", "test")
+        evaluation = evaluate(state.network, test, decoding)
+        tracking.log_metrics({"test": evaluation.as_metrics()})
+        tracking.tag_model(sha256_of_bytes(network_bytes(state.network, params.network)))
+    return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, evaluation.accuracy(decoding))

@@ -1,0 +1,37 @@
+"""A training as commands run it: shown while it runs, tracked, and able to go on where it was killed."""
+
+import torch
+
+from lifline.data.batches import split_off_validation
+from lifline.data.mnist import LabelledImages
+from lifline.experiments.checkpoint import Checkpoint
+from lifline.experiments.display import training_display
+from lifline.figures.draw import draw_training
+from lifline.models import new_network
+from lifline.params import Params
+from lifline.tracking import store as tracking
+from lifline.training.fit import TrainingState, fit, iterations_per_epoch
+
+
+def train_tracked(
+    params: Params, images: LabelledImages, device: torch.device, checkpoint: Checkpoint
+) -> TrainingState:
+    """Train a network on all of `images` but those for validation, in the active MLflow run.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
+    """
+    training, validation = (part.to(device) for part in split_off_validation(images, params.data.validation_size))
+    state = TrainingState(new_network(params.network, params.train.seed).to(device), params.train.seed)
+    checkpoint.restore(state)
+    tracking.log_dataset("mnist-train", "training")
+    with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:
+        if state.reports:
+            display.show_resumption(state.reports[-1])
+            tracking.log_resumption(state.reports)
+        for report in fit(state, training, validation, params, display.show_step):
+            checkpoint.save(state)
+            display.show_epoch(report)
+            tracking.log_epoch(report)
+    tracking.log_figures(draw_training(state.reports))
+    return state

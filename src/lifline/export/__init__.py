@@ -1,0 +1,1 @@
+"""Ways out for a trained network, each proven against it."""

@@ -1,0 +1,166 @@
+"""ONNX: the network as a file that needs no Python of ours, and the proof that it equals the network."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lifline.choices import Decoding
+from lifline.data.batches import batches_in_order
+from lifline.data.mnist import LabelledImages
+from lifline.data.published import CLASS_NAMES, IMAGE_SIDE
+from lifline.errors import ModelError
+from lifline.evaluation.evaluate import BATCH_SIZE
+from lifline.params import Params
+from lifline.snn.decoding import decode
+from lifline.snn.network import Record, SpikingNetwork
+from lifline.snn.trace import trace
+
+OUTPUT_NAMES = ["spikes", "membrane", "class"]
+"""Before those of the hidden layers, `hidden_1` and so on."""
+
+
+class Comparison(NamedTuple):
+    """How far ONNX Runtime and the network disagree over a set of images."""
+
+    images: int
+    class_mismatches: int
+    spike_mismatches: int
+    spikes_compared: int
+    largest_membrane_difference: float
+
+    def describe(self) -> str:
+        """The comparison in a line."""
+        return (
+            f"ONNX Runtime and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, in "
+            f"{self.spike_mismatches:,} of {self.spikes_compared:,} spikes, in membrane by up to "
+            f"{self.largest_membrane_difference:.2g}"
+        )
+
+
+class _Classifier(nn.Module):
+    """The network from a picture to a class: `[B, 1, 28, 28]` in; spikes, membrane, class and hidden spikes out."""
+
+    def __init__(self, network: SpikingNetwork, decoding: Decoding) -> None:
+        super().__init__()
+        self.network = network
+        self.decoding = decoding
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        *hidden, output = trace(self.network, image.flatten(1))
+        decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
+        return *output, decided, *(layer.spikes for layer in hidden)
+
+
+def onnx_metadata(params: Params, model_sha256: str, test_accuracy: float) -> dict[str, object]:
+    """What an exported network's file says of it; `class_names` by the number that is decided."""
+    return {
+        "params": params.flat(),
+        "model_sha256": model_sha256,
+        "test_accuracy": test_accuracy,
+        "class_names": CLASS_NAMES,
+    }
+
+
+def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, object]) -> onnx.ModelProto:
+    """Export a network, with `metadata` in the file as JSON values.
+
+    Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
+    `[T, batch, C]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's spikes: float32
+    `[T, batch, H]`. Equal networks give equal bytes.
+    """
+    classifier = _Classifier(network, decoding).eval().requires_grad_(False)
+    example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)
+    with _quietly():
+        program = torch.onnx.export(
+            classifier,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=_output_names(network),
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_origins(model)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def compare_with_network(
+    model: onnx.ModelProto, network: SpikingNetwork, decoding: Decoding, data: LabelledImages
+) -> Comparison:
+    """Run the exported model in ONNX Runtime over all images, and the network beside it, on the CPU."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    class_mismatches = spike_mismatches = spikes_compared = 0
+    largest_difference = 0.0
+    for pixels, _ in batches_in_order(data, BATCH_SIZE):
+        images = pixels.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+        spikes, membrane, decided, *hidden = session.run(_output_names(network), {"image": images.numpy()})
+        with torch.no_grad():
+            record = network(pixels)
+            expected_hidden = [layer.spikes for layer in trace(network, pixels)[:-1]]
+        class_mismatches += int((decided != decode(record, decoding).numpy()).sum())
+        for found, expected in zip([spikes, *hidden], [record.spikes, *expected_hidden], strict=True):
+            spike_mismatches += int((found != expected.numpy()).sum())
+            spikes_compared += found.size
+        largest_difference = max(largest_difference, _largest_difference(membrane, record.membrane.numpy()))
+    return Comparison(len(data.labels), class_mismatches, spike_mismatches, spikes_compared, largest_difference)
+
+
+def _output_names(network: SpikingNetwork) -> list[str]:
+    return [*OUTPUT_NAMES, *(f"hidden_{i}" for i in range(1, len(network.layers)))]
+
+
+def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Where both are NaN or the same infinity they are equal; where only one is, they differ infinitely."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(found - expected)
+    difference[np.isnan(difference)] = np.inf
+    difference[(found == expected) | (np.isnan(found) & np.isnan(expected))] = 0
+    return float(difference.max())
+
+
+def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
+    """Refuse a model that decides otherwise than the network too often.
+
+    Raises:
+        ModelError: on more images than `max_class_mismatches`.
+    """
+    if comparison.class_mismatches > max_class_mismatches:
+        raise ModelError(
+            f"{comparison.describe()}; allowed by export.max_class_mismatches are {max_class_mismatches} images"
+        )
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes of where each node came from, which name this machine's folders."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence the exporter's warnings and log, which speak of its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,36 @@
+"""Where things lie: the outputs of the stages, and the repository that owns the stores."""
+
+import os
+from pathlib import Path
+
+from lifline.errors import LiflineError
+
+MNIST = Path("data/mnist")
+MODEL = Path("models/model.safetensors")
+ONNX_MODEL = Path("models/model.onnx")
+MODEL_CARD = Path("models/model_card.md")
+TRAIN_METRICS = Path("reports/train.json")
+LOSS = Path("reports/loss.csv")
+EVALUATION = Path("reports/evaluation.json")
+PREDICTIONS = Path("reports/predictions.csv")
+FIRING_RATES = Path("reports/firing_rates.csv")
+FIGURES = Path("reports/figures")
+EXPORT_METRICS = Path("reports/export.json")
+
+
+def repository_root() -> Path:
+    """The repository that owns the stores.
+
+    That is `DVC_ROOT` where DVC sets it, since `dvc exp run --temp` works in a copy; else the nearest folder
+    upwards with a `dvc.yaml`.
+
+    Raises:
+        LiflineError: there is no such folder.
+    """
+    if "DVC_ROOT" in os.environ:
+        return Path(os.environ["DVC_ROOT"])
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise LiflineError(f"{here} is not inside a lifline repository: no dvc.yaml here or above")

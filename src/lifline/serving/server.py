@@ -1,0 +1,215 @@
+"""Predictions over HTTP, and a page to draw digits on; for this machine alone."""
+
+import asyncio
+import base64
+import errno
+import hashlib
+import os
+import re
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lifline.errors import LiflineError, PictureError
+from lifline.serving.picture import read_digit
+from lifline.serving.predictor import Prediction, Predictor
+from lifline.system.signals import handlers_kept
+
+HOST = "127.0.0.1"
+HOSTS = (HOST, "localhost")
+"""What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
+
+MAX_PORT = 65_535
+TYPES = ("image/png", "image/jpeg")
+MAX_BYTES = 5_000_000
+MAX_PIXELS = 25_000_000
+START_OF_JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
+MAX_SCANS = 100
+"""Of a JPEG; it has about ten, each of which takes as long to decode as its pixels are many."""
+
+MAX_BODIES = 32
+"""Pictures in memory at once; those of further requests stay with the system."""
+
+MAX_DECODED = 2
+"""Pictures that are decoded at once; each takes up to 150 MB."""
+
+MAX_CONNECTIONS = 500
+BODY_SECONDS = 10
+"""In which a request must have sent its picture."""
+
+
+def serve(predictor: Predictor, port: int) -> None:
+    """Answer on a port, or with 0 on any free one, until interrupted.
+
+    Raises:
+        LiflineError: there is no such port, or it cannot be had.
+    """
+    with listen(port) as listening:
+        print(f"Draw a digit at http://{HOST}:{listening.getsockname()[1]} (Ctrl-C stops)", flush=True)
+        server = http_server(predictor)
+        with handlers_kept(), suppress(KeyboardInterrupt):  # which uvicorn raises once it has stopped
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, server.handle_exit)  # it handles the other two of itself
+            server.run(sockets=[listening])
+
+
+def http_server(predictor: Predictor) -> uvicorn.Server:
+    """What answers on sockets that are given to its `run`."""
+    config = uvicorn.Config(
+        application(predictor),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+    return uvicorn.Server(config)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket of this machine's own, with a port; for 0, a free one."""
+    if not 0 <= port <= MAX_PORT:
+        raise LiflineError(f"port is {port}; allowed is a whole number from 0 to {MAX_PORT}")
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {os.strerror(error.errno or 0)}"
+        raise LiflineError(f"port {port} {reason}; --port takes another") from None
+
+
+def application(predictor: Predictor) -> Starlette:
+    """The page at `/`, predictions at `POST /predict`, and `/health`."""
+    page = files("lifline.serving").joinpath("page.html").read_text(encoding="utf-8")
+    headers = {
+        "Content-Security-Policy": _only_its_own(page),
+        "Cache-Control": "no-cache",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    bodies, decoding = asyncio.Semaphore(MAX_BODIES), asyncio.Semaphore(MAX_DECODED)
+
+    async def predict(request: Request) -> Response:
+        _check_headers(request.headers)
+        async with bodies:
+            picture = await _body(request)
+            async with decoding:
+                return JSONResponse(await run_in_threadpool(_answer, predictor, picture))
+
+    async def home(_: Request) -> Response:
+        return HTMLResponse(page, headers=headers)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[Route("/", home), Route("/predict", predict, methods=["POST"]), Route("/health", health)],
+        middleware=[Middleware(_OwnNames)],
+        exception_handlers={HTTPException: _refused, PictureError: _no_digit, Exception: _failed},
+    )
+
+
+class _OwnNames:
+    """Answers to `HOSTS` alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = Headers(scope=scope).get("host", "").partition(":")[0].lower()
+        app = self.app if name in HOSTS else _error(421, f"host is {name!r}; allowed are {' and '.join(HOSTS)}")
+        await app(scope, receive, send)
+
+
+def _only_its_own(page: str) -> str:
+    """A policy by which a browser runs the page's own script and style, and sends requests to its server alone."""
+    hashes = {}
+    for tag in ("script", "style"):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        hashes[tag] = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _check_headers(headers: Headers) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in TYPES:
+        raise HTTPException(415, f"Content-Type is {kind!r}; allowed are {' and '.join(TYPES)}")
+    if int(headers.get("content-length", 0)) > MAX_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"the picture is too large; allowed are {MAX_BYTES:,} bytes")
+
+
+async def _body(request: Request) -> bytes:
+    picture = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                picture += piece
+                if len(picture) > MAX_BYTES:
+                    raise _too_large()
+    except TimeoutError:
+        close = {"Connection": "close"}
+        raise HTTPException(408, f"the picture did not come within {BODY_SECONDS} seconds", close) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the picture did not come whole") from None
+    if not picture:
+        raise HTTPException(400, "the body is empty; it must be a PNG or a JPEG")
+    return bytes(picture)
+
+
+def _answer(predictor: Predictor, picture: bytes) -> dict[str, Any]:
+    if picture.startswith(START_OF_JPEG) and picture.count(START_OF_SCAN) > MAX_SCANS:
+        raise PictureError(f"the file has too many scans; allowed are {MAX_SCANS}")
+    image = read_digit(picture, MAX_PIXELS)
+    return as_json(predictor.predict(image)) | {"image": (image * 255).round().astype(int).tolist()}
+
+
+def as_json(prediction: Prediction) -> dict[str, Any]:
+    """A prediction. By step: 0 or 1 for each class, and the numbers of the hidden neurons that fire."""
+    return {
+        "class": prediction.decided,
+        "confidence": prediction.confidence,
+        "classes": prediction.classes,
+        "spikes": prediction.spikes.astype(int).tolist(),
+        "num_hidden": prediction.hidden_spikes.shape[1],
+        "hidden_spikes": [step.nonzero()[0].tolist() for step in prediction.hidden_spikes],
+    }
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error.detail, error.headers)
+
+
+async def _no_digit(_: Request, error: Exception) -> Response:
+    return _error(422, str(error))
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return _error(500, "the server failed; what it printed tells why")
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)

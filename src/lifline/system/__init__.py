@@ -1,0 +1,1 @@
+"""Files, locks, signals, progress bars: what every room stands on."""

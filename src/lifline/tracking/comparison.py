@@ -1,0 +1,83 @@
+"""Runs of MLflow side by side: the params and metrics in which they differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lifline.errors import TrackingError
+from lifline.tracking import store as tracking
+
+SHORTEST_PREFIX = 4
+MAX_LISTED = 10
+
+
+class ComparedRun(NamedTuple):
+    """A run as it is compared."""
+
+    run_id: str
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class Difference(NamedTuple):
+    """A param or a metric, and what each run has, empty where it has none."""
+
+    name: str
+    values: list[str]
+
+
+def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
+    """The runs with these ids, beginnings of ids, names, or names of DVC experiments, in this order.
+
+    Raises:
+        TrackingError: there is no such run, or several; or MLflow cannot be reached.
+    """
+    with tracking.store() as client:
+        return [_find(client, name) for name in wanted]
+
+
+def differing_params(runs: Sequence[ComparedRun]) -> list[Difference]:
+    """The params that are not the same in all runs."""
+    return _differences([run.params for run in runs])
+
+
+def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
+    """The metrics that are not the same in all runs; those of the machine are left out."""
+    figures = [
+        {name: f"{value:.6g}" for name, value in run.metrics.items() if not name.startswith("system/")} for run in runs
+    ]
+    return _differences(figures)
+
+
+def _differences(tables: Sequence[Mapping[str, str]]) -> list[Difference]:
+    names = sorted({name for table in tables for name in table}, key=_accuracies_first)
+    rows = [Difference(name, [table.get(name, "") for table in tables]) for name in names]
+    return [row for row in rows if len(set(row.values)) > 1]
+
+
+def _accuracies_first(name: str) -> tuple[bool, str]:
+    return not name.startswith(("test/", "validation/")), name
+
+
+def _find(client: Any, wanted: str) -> ComparedRun:
+    conditions = [f"attributes.run_name = {_quoted(wanted)}", f"tags.dvc_exp_name = {_quoted(wanted)}"]
+    if len(wanted) >= SHORTEST_PREFIX and wanted.isalnum():
+        conditions.append(f"attributes.run_id LIKE '{wanted}%'")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = {run.info.run_id: run for condition in conditions for run in client.search_runs(experiments, condition)}
+    if not found:
+        raise TrackingError(
+            f"there is no run {wanted!r}; allowed are ids, their beginnings and names, as the MLflow UI shows them"
+        )
+    if len(found) > 1:
+        ids = ", ".join(run_id[:8] for run_id in list(found)[:MAX_LISTED])
+        raise TrackingError(f"run {wanted!r} is one of {len(found)}: {ids}; name one by its id")
+    (run,) = found.values()
+    return ComparedRun(run.info.run_id, run.info.run_name, run.data.params, run.data.metrics)
+
+
+def _quoted(text: str) -> str:
+    """A string of MLflow's filters, which has no way to write its own quote within."""
+    if '"' in text:
+        raise TrackingError(f"run is {text!r}; allowed is a name without quotes, or an id")
+    return f'"{text}"'

@@ -1,0 +1,1 @@
+"""Training: backpropagation through time with a surrogate gradient."""

@@ -1,0 +1,189 @@
+"""Training: backpropagation through time with a surrogate gradient."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from lifline.data.augmentation import augment
+from lifline.data.batches import shuffled_batches
+from lifline.data.mnist import LabelledImages
+from lifline.errors import TrainingError
+from lifline.evaluation.evaluate import validate
+from lifline.params import Params, TrainParams
+from lifline.snn.decoding import decode
+from lifline.snn.loss import SUMMED_OVER_STEPS, Loss, make_loss
+from lifline.snn.network import SpikingNetwork
+from lifline.training.report import EpochReport
+
+ITERATIONS_PER_CHECK = 100
+"""Reading a loss waits for the device."""
+
+
+class Step(NamedTuple):
+    """One optimizer step; its figures are still on the device."""
+
+    iteration: int
+    """Counted from 1 over all epochs."""
+
+    loss: Tensor
+    """Mean over the batch, 0-d."""
+
+    num_correct: Tensor
+    """Images of the batch that were decided right, 0-d."""
+
+    num_images: int
+
+
+class Adam:
+    """Adam with betas 0.9 and 0.999, by PyTorch's function for it.
+
+    To construct its class `torch.optim.Adam` takes a second, in which PyTorch imports its compiler.
+    """
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.parameters: list[Tensor] = list(network.parameters())
+        self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Update the parameters in place by their gradients."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        adam(
+            self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
+            fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=learning_rate,
+            weight_decay=0.0, eps=1e-8,
+        )  # fmt: skip
+
+
+class TrainingState:
+    """A training between two epochs: all that decides how it goes on."""
+
+    def __init__(self, network: SpikingNetwork, seed: int) -> None:
+        self.network = network
+        self.optimizer = Adam(network)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.reports: list[EpochReport] = []
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the reports, under names; but for the generator's, they are the state itself, not copies."""
+        optimizer = self.optimizer
+        lists = {
+            "network": self.network.state_dict().values(),
+            "adam.averages": optimizer.averages,
+            "adam.averages_of_squares": optimizer.averages_of_squares,
+            "adam.steps": optimizer.steps,
+        }
+        tensors = {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
+        return tensors | {"generator": self.generator.get_state()}
+
+    def restore(self, tensors: Mapping[str, Tensor], reports: list[EpochReport]) -> None:
+        """Go back to where `tensors` and `reports` were taken."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.generator.set_state(tensors["generator"])
+        self.reports = reports
+
+
+def fit(
+    state: TrainingState,
+    training: LabelledImages,
+    validation: LabelledImages,
+    params: Params,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Iterator[EpochReport]:
+    """Train a network, epoch by epoch; the caller iterates, and may stop after any epoch, or go on from it.
+
+    Args:
+        state: moved on in place; its network is on the same device as the images.
+        training: images to learn from, shuffled and augmented anew each epoch by the state's generator.
+        validation: images that are only looked at.
+        params: how to learn, and what counts as right.
+        on_step: told of each optimizer step; reading its figures waits for the device.
+
+    Raises:
+        TrainingError: the training or validation loss is no longer finite.
+    """
+    loss = make_loss(params.train)
+    decoding = params.network.decoding
+    for epoch in range(len(state.reports) + 1, params.train.epochs + 1):
+        started = time.perf_counter()
+        steps = _epoch(state, training, params, loss, on_step)
+        seconds = time.perf_counter() - started
+        validated = validate(state.network, validation, loss, decoding)
+        if not math.isfinite(validated.loss):
+            raise _not_finite(f"validation loss is {validated.loss} after epoch {epoch}", params.train)
+        report = EpochReport(
+            epoch=epoch,
+            iteration=steps[-1].iteration,
+            losses=torch.stack([step.loss for step in steps]).tolist(),
+            train_accuracy=torch.stack([step.num_correct for step in steps]).sum().item() / len(training.labels),
+            validation_loss=validated.loss,
+            validation_accuracy=validated.accuracy,
+            images_per_second=len(training.labels) / seconds,
+            seconds=seconds,
+            steps_per_loss=state.network.num_steps if params.train.loss in SUMMED_OVER_STEPS else 1,
+        )
+        state.reports.append(report)
+        yield report
+
+
+def _epoch(
+    state: TrainingState, training: LabelledImages, params: Params, loss: Loss, on_step: Callable[[Step], None]
+) -> list[Step]:
+    """Take the optimizer steps of an epoch."""
+    train = params.train
+    iterations = iterations_per_epoch(training, train)
+    before = len(state.reports) * iterations
+    steps: list[Step] = []
+    batches = shuffled_batches(training, train.batch_size, state.generator)
+    for iteration, (images, labels) in enumerate(batches, start=before + 1):
+        distorted = augment(images, params.augmentation, state.generator)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            record = state.network(distorted)
+        batch_loss = loss(record, labels)
+        state.network.zero_grad()
+        batch_loss.backward()
+        state.optimizer.step(learning_rate_at(iteration / iterations, train))
+        num_correct = (decode(record, params.network.decoding) == labels).sum()
+        steps.append(Step(iteration, batch_loss.detach(), num_correct, len(labels)))
+        if len(steps) % ITERATIONS_PER_CHECK == 0:
+            _check_finite(steps[-ITERATIONS_PER_CHECK:], train)
+        on_step(steps[-1])
+    _check_finite(steps, train)
+    return steps
+
+
+def iterations_per_epoch(training: LabelledImages, params: TrainParams) -> int:
+    """Optimizer steps in a pass over the training images."""
+    return math.ceil(len(training.labels) / params.batch_size)
+
+
+def learning_rate_at(epoch: float, params: TrainParams) -> float:
+    """The learning rate of the optimizer step that ends at `epoch`, a share of epochs: 0.5 is half of the first."""
+    if epoch < params.warmup_epochs:
+        return params.learning_rate * epoch / params.warmup_epochs
+    if params.schedule == "constant":
+        return params.learning_rate
+    falling_epochs = params.epochs - params.warmup_epochs
+    progress = (epoch - params.warmup_epochs) / falling_epochs if falling_epochs else 1
+    return params.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _check_finite(steps: list[Step], params: TrainParams) -> None:
+    finite = torch.stack([step.loss for step in steps]).isfinite().tolist()
+    if not all(finite):
+        step = steps[finite.index(False)]
+        raise _not_finite(f"training loss is {step.loss.item()} at iteration {step.iteration}", params)
+
+
+def _not_finite(what: str, params: TrainParams) -> TrainingError:
+    return TrainingError(
+        f"the {what}, allowed is a finite number; try a smaller train.learning_rate than {params.learning_rate}"
+    )

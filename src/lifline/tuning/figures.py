@@ -1,0 +1,58 @@
+"""A study's pictures, by Optuna."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported: no window
+
+import numpy as np
+import optuna.visualization.matplotlib as draw
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from lifline.figures.draw import as_png
+from lifline.tuning.study import DEFINITION
+
+ACCURACY = "validation accuracy"
+WIDE = (10, 4.5)
+"""Inches."""
+
+
+def draw_study(study: Study) -> dict[str, bytes]:
+    """PNGs by file name; those that need more trials than there are, are left out."""
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    if len(done) < 2:  # noqa: PLR2004 - importances compare
+        return {}
+    if len(study.directions) > 1:
+        cost = json.loads(study.user_attrs[DEFINITION])["cost"].replace("_", " ")
+        return {"pareto_front.png": _png(draw.plot_pareto_front, study, target_names=[ACCURACY, cost])}
+    plots: dict[str, Callable[..., Any]] = {
+        "history.png": draw.plot_optimization_history,
+        "importances.png": draw.plot_param_importances,
+        "parallel_coordinates.png": draw.plot_parallel_coordinate,
+        "slice.png": draw.plot_slice,
+    }
+    return {name: _png(plot, study, target_name=ACCURACY) for name, plot in plots.items()}
+
+
+def _png(plot: Callable[..., Any], study: Study, **options: Any) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "experimental"
+        axes = plot(study, **options)
+    figure = np.ravel(axes)[0].figure
+    _tidy(figure)
+    return as_png(figure)
+
+
+def _tidy(figure: Figure) -> None:
+    figure.set_size_inches(*WIDE)
+    for axes in figure.axes:
+        axes.set_facecolor("white")
+        axes.grid(color="0.9")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())  # on a short logarithmic axis they overlap

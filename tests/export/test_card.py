@@ -1,0 +1,72 @@
+import math
+import re
+import runpy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifline.evaluation.evaluate import evaluate_by_num_steps
+from lifline.export.card import model_card, wilson_interval
+from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
+from lifline.models import new_network
+from lifline.paths import ONNX_MODEL
+from lifline.system.files import write_bytes
+from tests.conftest import changed, first
+
+
+@given(total=st.integers(1, 100_000), share=st.floats(0, 1))
+def test_at_either_end_of_the_interval_the_count_is_just_as_far_from_what_is_expected(total, share):
+    correct = round(share * total)
+    for end in wilson_interval(correct, total):
+        deviation = abs(correct / total - end)
+        assert deviation == pytest.approx(1.959964 * math.sqrt(max(0, end * (1 - end)) / total), abs=1e-6)
+
+
+def test_the_interval_is_the_published_one():
+    """Newcombe 1998, table I: 81 of 263."""
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+@pytest.fixture
+def card(params, test_images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = changed(params, network={"hidden": [40, 30], "num_steps": 30, "threshold": 0.3})
+    network, data = new_network(params.network, seed=2), first(test_images, 500)
+    evaluations = evaluate_by_num_steps(network, data, "rate")
+    metrics = evaluations[-1].as_metrics()
+    model = to_onnx(network, "rate", onnx_metadata(params, "ab" * 32, metrics["accuracy"]))
+    write_bytes(ONNX_MODEL, model.SerializeToString())
+    written = metrics | {"by_num_steps": [each.as_point() for each in evaluations]}
+    comparison = compare_with_network(model, network, "rate", data)
+    return metrics, comparison, model_card(params, written, comparison, "ab" * 32)
+
+
+def test_a_card_tells_what_the_model_is(card):
+    metrics, comparison, text = card
+    assert text.startswith("# A spiking network for MNIST: 784-40-30-10, 30 steps\n")
+    low, high = wilson_interval(metrics["correct"], 500)
+    flowing = " ".join(text.split())
+    for part in (
+        f"**{metrics['accuracy']:.2%} of the 500 test images**",
+        f"{low:.2%} to {high:.2%}",
+        "ab" * 32,
+        comparison.describe(),
+        f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
+        f"{metrics['synaptic_operations_per_image']:,.0f} synaptic operations, additions at 0.9 pJ",
+        f"{metrics['accuracy_by_class']['7']:.2%}",
+        "`hidden_2` float32 `[30, batch, 30]`",
+        "`train.seed` 42",
+    ):
+        assert part in flowing
+    steps = [int(step) for step in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)]
+    assert steps[-1] == 30
+    assert len(steps) <= 10
+    assert len(text) < 5000
+
+
+def test_the_program_in_a_card_runs(card, tmp_path):
+    (program,) = re.findall(r"```python\n(.*?)```", card[-1], flags=re.DOTALL)
+    (tmp_path / "program.py").write_text(program)
+    (decided,) = runpy.run_path(str(tmp_path / "program.py"))["decided"]
+    assert 0 <= decided <= 9

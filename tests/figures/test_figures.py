@@ -1,0 +1,92 @@
+"""Figures are looked at by people; here, that they are drawn at all, whatever a network does."""
+
+from io import BytesIO
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lifline.evaluation.evaluate import evaluate_by_num_steps
+from lifline.figures.draw import draw_training
+from lifline.figures.evaluation import evaluation_figures
+from lifline.models import new_network
+from tests.conftest import changed, first
+from tests.tracking.test_tracking import epoch_report
+
+NAMES = {"confusion", "mistakes", "firing_rates", "by_num_steps", "raster", "weights"}
+
+
+def pixels(png):
+    with Image.open(BytesIO(png), formats=["PNG"]) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def figures_of(params, data, silent=False, **values):
+    wanted = {"hidden": [40], "num_steps": 6, "threshold": 0.3} | values
+    network = new_network(changed(params, network=wanted).network, seed=2)
+    if silent:
+        for layer in network.layers:
+            torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    return evaluation_figures(network, data, evaluate_by_num_steps(network, data, params.network.decoding))
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"hidden": [3]}, {"hidden": [40, 30, 20]}, {"num_steps": 1}, {"num_steps": 60}, {"silent": True}]
+)
+def test_every_figure_shows_something_light_to_look_at(params, test_images, values):
+    figures = figures_of(params, first(test_images, 300), **values)
+    assert set(figures) == {f"{name}.png" for name in NAMES}
+    for name, png in figures.items():
+        shown = pixels(png)
+        assert shown.shape[0] > 300, name
+        assert shown.shape[1] > 600, name
+        assert (shown > 240).mean() > 0.4, name
+        assert shown.std() > 5, name
+
+
+def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
+    drawn = {}
+
+    def keep(figure):
+        figure.draw_without_rendering()
+        drawn[len(drawn)] = figure
+        return b""
+
+    monkeypatch.setattr("lifline.figures.draw.as_png", keep)
+    data = first(test_images, 300)
+    figures_of(params, data)
+    figures_of(params, data, silent=True)  # at every step the same accuracy
+    draw_training([epoch_report()])
+    axes = [axis for figure in drawn.values() for axis in figure.axes if axis.axison]
+    assert len(axes) > 20
+    for axis in axes:
+        shown = axis.get_title() or axis.get_ylabel()
+        assert axis.get_xlabel() or axis.get_label() == "<colorbar>", shown
+        assert axis.get_ylabel() or len(axis.get_yticklabels()) == 10 or "mean" in shown, shown
+        low, high = sorted(axis.get_ylim())
+        labels = [label for label in axis.yaxis.get_ticklabels(which="both") if label.get_text()]
+        assert sum(low <= label.get_position()[1] <= high for label in labels) >= 2, shown
+
+
+def test_the_same_evaluation_gives_the_same_bytes_and_another_gives_others(params, test_images):
+    data = first(test_images, 300)
+    one = figures_of(params, data)
+    with mpl.style.context("ggplot"):  # Optuna's pictures set it, for good
+        same = figures_of(params, data)
+    other = figures_of(params, data, beta=0.5)
+    assert one == same
+    assert {name for name in one if one[name] != other[name]} == set(one) - {"weights.png"}
+
+
+@pytest.mark.parametrize("epochs", [1, 30])
+def test_a_training_is_drawn(epochs):
+    reports = [
+        epoch_report(epoch=i, iteration=3 * i, validation_accuracy=1 - 1 / (i + 1)) for i in range(1, epochs + 1)
+    ]
+    figures = draw_training(reports)
+    assert list(figures) == ["training.png"]
+    assert pixels(figures["training.png"]).std() > 5
+    assert figures != draw_training([report._replace(train_accuracy=0.1) for report in reports])

@@ -1,0 +1,167 @@
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image, ImageOps
+
+from lifline.errors import ModelError
+from lifline.serving.picture import read_digit
+from lifline.serving.predictor import Predictor
+from lifline.tracking import store as tracking
+from lifline.tracking.registry import register
+from tests.conftest import assert_one_line_error
+from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS, quick_model
+from tests.tracking.runs import tiny_onnx
+
+WITHOUT = "import sys; sys.modules |= dict.fromkeys({modules!r}); from lifline.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, params, training_images):
+    return quick_model(tmp_path_factory, params, training_images)
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor(str(model))
+
+
+@pytest.fixture
+def pictures(tmp_path, test_images, monkeypatch):
+    """A folder with `0.png` and so on, dark on light; it is the working directory."""
+    labels = test_images.labels.tolist()
+    for digit in range(10):
+        image = Image.fromarray(test_images.images[labels.index(digit)].numpy())
+        ImageOps.invert(image.resize((140, 140))).save(tmp_path / f"{digit}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_test_images_are_told_apart(predictor, test_images):
+    images = test_images.images[:300].numpy() / np.float32(255)
+    decided = [predictor.predict(image).decided for image in images]
+    assert (
+        np.mean([name == str(label) for name, label in zip(decided, test_images.labels.tolist(), strict=False)]) > 0.9
+    )
+
+
+def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_images):
+    image = test_images.images[0].numpy() / np.float32(255)
+    prediction = predictor.predict(image)
+    assert prediction.spikes.shape == (NUM_STEPS, 10)
+    assert prediction.hidden_spikes.shape == (NUM_STEPS, sum(NUM_HIDDEN))
+    assert prediction.classes == [str(digit) for digit in range(10)]
+    counts = prediction.spikes.sum(0)
+    assert prediction.decided == prediction.classes[counts.argmax()]
+    assert prediction.confidence == counts.max() / counts.sum()
+    first, second = predictor.session.run(["hidden_1", "hidden_2"], {"image": image[None, None]})
+    np.testing.assert_array_equal(prediction.hidden_spikes, np.concatenate([first[:, 0], second[:, 0]], axis=1))
+
+
+def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
+    silent = onnx.load(model)
+    (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
+    onnx.save(silent, tmp_path / "silent.onnx")
+    prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((28, 28), np.float32))
+    assert prediction.spikes.sum() == prediction.confidence == 0
+    assert prediction.describe().startswith("0, confidence 0 %, 0 output and ")
+
+
+def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ModelError, match=r"model.onnx is missing; `dvc repro export` makes"):
+        Predictor(str(path))
+    for content in (b"", b"hello", model.read_bytes()[:1000]):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"model.onnx is damaged, or no ONNX model: .+"):
+            Predictor(str(path))
+    nameless = onnx.load(model)
+    del nameless.metadata_props[:]
+    for other in (tiny_onnx(), nameless):
+        onnx.save(other, path)
+        with pytest.raises(ModelError, match=r"model.onnx is not a network of lifline's; `dvc repro export`"):
+            Predictor(str(path))
+
+
+def test_the_command_tells_class_confidence_and_spikes(lifline, model, predictor, pictures):
+    code, stdout, stderr = lifline("predict", "3.png", "7.png", "--model", str(model))
+    assert (code, stderr) == (0, "")
+    expected = [f"{name}: {predictor.predict(read_digit(pictures / name)).describe()}" for name in ("3.png", "7.png")]
+    assert stdout.splitlines() == expected
+    assert expected[1].startswith("7.png: 7, confidence ")
+
+
+def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_answered(lifline, model, pictures):
+    (pictures / "text.png").write_text("hello")
+    code, stdout, stderr = lifline("predict", "1.png", "text.png", "none.png", ".", "0.png", "--model", str(model))
+    assert code == 2
+    assert [line.partition(":")[0] for line in stdout.splitlines()] == ["1.png", "0.png"]
+    assert stderr.splitlines() == [
+        "error: text.png is not a picture; allowed are PNG and JPEG",
+        "error: none.png: No such file or directory",
+        "error: .: Is a directory",
+    ]
+
+
+def test_without_a_model_no_picture_is_read(lifline, pictures):
+    code, stdout, stderr = lifline("predict", "1.png")
+    assert stdout == ""
+    assert_one_line_error((code, stderr), "models/model.onnx is missing", "dvc repro export")
+
+
+def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, params, monkeypatch):
+    monkeypatch.chdir(pictures)
+    code, _, stderr = lifline("predict", "7.png", "--model", "models:/lifline@champion")
+    assert_one_line_error((code, stderr), "no model models:/lifline@champion")
+    with tracking.run_of_model("0" * 64, params):
+        register(tracking.log_onnx(onnx.load(model)), 0.9, 0, "# A card")
+    lifline("champion")
+    arguments = ["predict", "7.png", "--model", "models:/lifline@champion"]
+    done = run_without("torch", "matplotlib", arguments=arguments, folder=pictures)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("7.png: 7, ")
+
+
+def test_show_draws_the_spikes_beside_what_the_network_sees(lifline, model, pictures):
+    code, stdout, _ = lifline("predict", "4.png", "--show", "--model", str(model))
+    assert code == 0
+    assert stdout.splitlines()[1:] == ["4.png.spikes.png"]
+    with Image.open("4.png.spikes.png") as drawn:
+        assert drawn.width > 1000
+        assert len(drawn.convert("L").getcolors()) > 10
+
+
+def run_without(*modules, arguments, folder) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(modules=modules), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_neither_pytorch_nor_mlflow_nor_matplotlib_is_needed(model, pictures):
+    arguments = ["predict", "7.png", "--model", str(model)]
+    done = run_without("torch", "mlflow", "matplotlib", "onnx", arguments=arguments, folder=pictures)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("7.png: 7, ")
+    drawn = run_without("torch", "mlflow", arguments=[*arguments, "--show"], folder=pictures)
+    assert (drawn.returncode, drawn.stderr) == (0, "")
+    assert (pictures / "7.png.spikes.png").exists()
+
+
+def test_what_pillow_warns_of_is_not_printed(model, pictures):
+    path = pictures / "huge.png"
+    with Image.open("0.png") as picture:
+        picture.save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (12_300).to_bytes(4, "big") * 2  # width and height
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    done = run_without(arguments=["predict", "huge.png", "--model", str(model)], folder=pictures)
+    assert_one_line_error((done.returncode, done.stderr), "huge.png has 12300 x 12300 pixels; allowed are 150,000,000")

@@ -1,0 +1,315 @@
+import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image, ImageOps
+
+from lifline.serving import server
+from lifline.serving.predictor import Predictor
+from lifline.system.signals import STOPPING
+from tests.conftest import assert_one_line_error
+from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS, quick_model, serving
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, params, training_images):
+    return quick_model(tmp_path_factory, params, training_images)
+
+
+def picture_of(image) -> bytes:
+    content = BytesIO()
+    ImageOps.invert(Image.fromarray(image).resize((140, 140))).save(content, "PNG")
+    return content.getvalue()
+
+
+def blank(width, height, mode="L") -> bytes:
+    content = BytesIO()
+    Image.new(mode, (width, height), "white").save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pictures(test_images):
+    """A picture of each digit."""
+    labels = test_images.labels.tolist()
+    return [picture_of(test_images.images[labels.index(digit)].numpy()) for digit in range(10)]
+
+
+@pytest.fixture(scope="module")
+def running(model):
+    with serving(model) as (process, url):
+        yield process, url
+        process.terminate()
+        stdout, stderr = process.communicate(timeout=30)
+        assert (process.returncode, stdout, stderr) == (0, "", "")  # whatever the tests have asked of it
+
+
+@pytest.fixture(scope="module")
+def url(running):
+    return running[1]
+
+
+@contextmanager
+def answering(predictor):
+    """A server in a thread of this process, whose limits a test may have changed."""
+    http = server.http_server(predictor)
+    with server.listen(0) as listening:
+        thread = threading.Thread(target=http.run, args=([listening],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            http.should_exit = True
+            thread.join()
+
+
+def connect(url) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30)
+
+
+def half_sent(url) -> socket.socket:
+    """A connection with the beginning of a picture."""
+    connection = connect(url)
+    head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc"
+    connection.sendall(head.encode())
+    return connection
+
+
+def ask(url, content, **headers):
+    return requests.post(f"{url}/predict", data=content, headers=PNG | headers, timeout=60)
+
+
+def assert_refused(response, status, *parts):
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    (error,) = response.json().values()
+    for part in parts:
+        assert part in error
+
+
+def test_a_picture_gets_its_class_and_spikes(url, model, pictures, test_images):
+    predictor = Predictor(str(model))
+    for content in pictures:
+        answer = ask(url, content).json()
+        image = np.array(answer["image"], dtype=np.float32) / 255
+        assert image.shape == (28, 28)
+        prediction = predictor.predict(server.read_digit(content))
+        assert answer["class"] == prediction.decided
+        assert answer["confidence"] == pytest.approx(prediction.confidence)
+        assert answer["classes"] == prediction.classes
+        assert np.array(answer["spikes"]).shape == (NUM_STEPS, 10)
+        np.testing.assert_array_equal(answer["spikes"], prediction.spikes)
+        hidden = np.zeros((NUM_STEPS, answer["num_hidden"]), bool)
+        for step, neurons in enumerate(answer["hidden_spikes"]):
+            hidden[step, neurons] = True
+        assert answer["num_hidden"] == sum(NUM_HIDDEN)
+        np.testing.assert_array_equal(hidden, prediction.hidden_spikes)
+
+
+def test_a_jpeg_is_answered_whatever_follows_its_type(url, pictures):
+    content = BytesIO()
+    Image.open(BytesIO(pictures[7])).save(content, "JPEG")
+    response = ask(url, content.getvalue(), **{"Content-Type": "Image/JPEG; name=seven.jpg"})
+    assert response.json()["class"] == "7"
+
+
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_head_is_get_without_the_content(url, path):
+    head, get = requests.head(url + path, timeout=9), requests.get(url + path, timeout=9)
+    assert (head.status_code, head.content) == (200, b"")
+    assert get.content
+    for name in ("Content-Type", "Content-Length"):
+        assert head.headers[name] == get.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST"),
+        ("HEAD", "/predict", "POST"),
+        ("OPTIONS", "/predict", "POST"),
+        ("POST", "/", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_refused_and_the_right_one_named(url, method, path, allowed):
+    response = requests.request(method, url + path, timeout=9)
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) == set(allowed.split(", "))
+    if method != "HEAD":
+        assert response.json() == {"error": "Method Not Allowed"}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/..%2f..%2fetc/passwd", "/page.html"])
+def test_what_is_not_there_is_not_found(url, path):
+    assert_refused(requests.get(url + path, timeout=9), 404, "Not Found")
+
+
+def test_a_page_from_elsewhere_cannot_ask(url, pictures):
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        assert_refused(
+            ask(url, pictures[0], Host=host), 421, f"host is '{host.partition(':')[0]}'; allowed are 127.0.0.1"
+        )
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1"):
+        assert ask(url, pictures[0], Host=host).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "image/gif", "multipart/form-data; boundary=x", "", "image/pngx"])
+def test_another_type_is_refused(url, pictures, kind):
+    assert_refused(ask(url, pictures[0], **{"Content-Type": kind}), 415, "allowed are image/png and image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b"", 400, "the body is empty"),
+        (b"hello", 422, "not a picture; allowed are PNG and JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), 422, "the file is"),
+        (blank(1, 1), 422, "holds no digit"),
+        (blank(300, 200), 422, "holds no digit"),
+        (blank(5001, 5000), 422, "the file has 5001 x 5000 pixels; allowed are 25,000,000 in all"),
+        (bytes(server.MAX_BYTES + 1), 413, "the picture is too large; allowed are 5,000,000 bytes"),
+    ],
+)
+def test_what_holds_no_digit_is_refused(url, content, status, message):
+    assert_refused(ask(url, content), status, message)
+
+
+def test_a_truncated_picture_is_refused(url, pictures):
+    assert_refused(ask(url, pictures[3][:-200]), 422, "the file is damaged")
+
+
+def test_a_picture_of_10000_by_10000_pixels_is_refused(url):
+    assert_refused(ask(url, blank(10_000, 10_000, "1")), 422, "has 10000 x 10000 pixels; allowed are 25,000,000")
+
+
+def test_a_jpeg_that_takes_long_is_refused(url, pictures):
+    content = BytesIO()
+    Image.open(BytesIO(pictures[7])).save(content, "JPEG", progressive=True)
+    jpeg = content.getvalue()
+    assert ask(url, jpeg).json()["class"] == "7"
+    last_scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    assert_refused(ask(url, jpeg[:-2] + 100 * last_scan + jpeg[-2:]), 422, "too many scans; allowed are 100")
+
+
+def test_a_length_that_is_too_large_is_refused_before_the_picture_is_sent(url):
+    with connect(url) as connection:
+        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 5000001\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_picture_of_unknown_length_is_limited_too(url, pictures):
+    assert ask(url, iter([pictures[7][:100], pictures[7][100:]])).json()["class"] == "7"
+    assert_refused(ask(url, (bytes(1_000_000) for _ in range(20))), 413, "allowed are 5,000,000 bytes")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused(url, request_):
+    with connect(url) as connection:
+        connection.sendall(request_ + b"\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_one_who_leaves_halfway_harms_nobody(url, pictures):
+    for _ in range(5):
+        half_sent(url).close()
+    assert ask(url, pictures[7]).json()["class"] == "7"
+
+
+def test_many_at_once_are_all_answered(url, pictures):
+    expected = [ask(url, content).json() for content in pictures]
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda i: ask(url, pictures[i % 10]).json(), range(200)))
+    assert answers == expected * 20
+
+
+def test_many_large_pictures_at_once_take_little_memory(running, url):
+    process, _ = running
+    large = blank(5000, 5000, "RGBA")
+    with ThreadPoolExecutor(5) as pool:
+        for response in pool.map(lambda _: ask(url, large), range(5)):
+            assert_refused(response, 422, "holds no digit")
+    with open(f"/proc/{process.pid}/status", encoding="utf-8") as status:
+        kilobytes = int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
+    assert kilobytes < 600_000
+
+
+def test_one_who_is_slow_is_given_up(model, pictures, monkeypatch):
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    with answering(Predictor(str(model))) as url, half_sent(url) as connection:
+        response = b"".join(iter(lambda: connection.recv(1000), b""))
+        assert response.startswith(b"HTTP/1.1 408 ")
+        assert response.endswith(b'{"error":"the picture did not come within 0.2 seconds"}')
+
+
+def test_many_who_are_slow_only_delay_the_others(model, pictures, monkeypatch):
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
+    with answering(Predictor(str(model))) as url:
+        slow = [half_sent(url) for _ in range(server.MAX_BODIES + 10)]
+        assert ask(url, pictures[7]).json()["class"] == "7"
+        for connection in slow:
+            connection.close()
+
+
+def test_too_many_connections_are_turned_away(model, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 5)
+    with answering(Predictor(str(model))) as url:
+        idle = [half_sent(url) for _ in range(5)]
+        deadline = time.monotonic() + 9
+        while requests.get(url, timeout=9).status_code != 503:  # until the server has seen them all
+            assert time.monotonic() < deadline
+        for connection in idle:
+            connection.close()
+
+
+def test_a_bug_is_told_as_json_and_printed(pictures, capfd):
+    class Broken:
+        def predict(self, image):
+            raise ZeroDivisionError("division by zero")
+
+    with answering(Broken()) as url:
+        assert_refused(ask(url, pictures[0]), 500, "the server failed")
+    assert "ZeroDivisionError: division by zero" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_stops_it_quietly(model, pictures, number):
+    with serving(model) as (process, url), connect(url), requests.Session() as session:
+        assert session.post(f"{url}/predict", data=pictures[7], headers=PNG, timeout=9).status_code == 200
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+        assert (process.returncode, stdout, stderr) == (0, "", "")
+
+
+def test_a_port_that_cannot_be_had_is_named(lifline, model, url):
+    port = url.rpartition(":")[2]
+    for argument, *parts in (
+        (port, f"port {port} is in use", "--port"),
+        ("65536", "port is 65536; allowed", "0 to 65535"),
+        ("-1", "port is -1"),
+    ):
+        code, stdout, stderr = lifline("serve", "--port", argument, "--model", str(model))
+        assert stdout == ""
+        assert_one_line_error((code, stderr), *parts)
+
+
+def test_it_listens_on_one_address_alone(url):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", int(url.rpartition(":")[2])), timeout=5)

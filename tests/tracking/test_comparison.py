@@ -1,0 +1,86 @@
+import pytest
+
+from lifline.tracking import store as tracking
+from tests.conftest import assert_one_line_error, changed
+from tests.tracking.runs import all_runs
+
+
+@pytest.fixture
+def two_runs(store, params):
+    """Two trainings, with another beta each."""
+    for beta, accuracy in ((0.9, 0.97), (0.5, 0.91)):
+        with tracking.training_run(changed(params, network={"beta": beta}), "cpu"):
+            tracking.log_metrics({"test": {"accuracy": accuracy, "total": 10_000}, "system": {"cpu": accuracy}})
+    return all_runs(store)
+
+
+def rows(out):
+    lines = [line.split() for line in out.splitlines()]
+    return {line[0]: line[1:] for line in lines if len(line) == 3}
+
+
+def test_what_differs_is_shown_and_nothing_else(two_runs, lifline):
+    one, two = two_runs
+    code, out, err = lifline("compare", one.info.run_id, two.info.run_id)
+    assert (code, err) == (0, "")
+    assert rows(out) == {"network.beta": ["0.9", "0.5"], "test/accuracy": ["0.97", "0.91"]}
+    assert "tutorial: beta 0.9 " in out
+    assert one.info.run_id[:8] in out
+
+
+def test_a_run_is_known_by_the_beginning_of_its_id_by_its_name_and_by_its_experiments(
+    two_runs, lifline, params, monkeypatch
+):
+    one, two = two_runs
+    monkeypatch.setenv("DVC_EXP_NAME", "calm-heron")
+    with tracking.training_run(params, "cpu"):
+        pass
+    for second in (two.info.run_id[:8], "tutorial: beta 0.5"):
+        assert rows(lifline("compare", one.info.run_id, second)[1])["network.beta"] == ["0.9", "0.5"]
+    for second in ("calm-heron", "calm-heron (tutorial)"):
+        assert lifline("compare", one.info.run_id, second)[1].count("0.95") == 1
+
+
+def test_what_a_run_does_not_have_is_left_empty(two_runs, lifline, params):
+    with tracking.training_run(params, "cpu"):
+        pass
+    code, out, _ = lifline("compare", "tutorial", "tutorial: beta 0.5")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("test/accuracy")]
+    assert line.split() == ["test/accuracy", "0.91"]
+    assert line.index("0.91") > len(line) / 2
+
+
+def test_a_name_is_shown_as_it_is(two_runs, store, lifline):
+    store.update_run(two_runs[0].info.run_id, name="[/b] odd [red]")
+    code, out, _ = lifline("compare", "[/b] odd [red]", "tutorial: beta 0.5")
+    assert code == 0
+    assert "[/b] odd [red]" in out
+
+
+def test_runs_that_are_alike_are_said_to_be(two_runs, lifline):
+    assert lifline("compare", *2 * ["tutorial: beta 0.5"])[:2] == (0, "the runs have the same params and metrics\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["tutorial: beta 0.9"], ["alone", "two runs or more"]),
+        (["tutorial: beta 0.9", "nobody"], ["'nobody'", "allowed"]),
+        (["tutorial: beta 0.9", "%"], ["'%'"]),
+        (["tutorial: beta 0.9", '" or 1'], ["without quotes"]),
+        (["tutorial: beta 0.9", "it's"], ["it's"]),
+        (["tutorial: beta 0.9", ""], ["''"]),
+        ([], ["RUN"]),
+    ],
+)
+def test_a_run_that_cannot_be_is_named(two_runs, lifline, arguments, parts):
+    code, _, err = lifline("compare", *arguments)
+    assert_one_line_error((code, err), *parts)
+
+
+def test_a_name_of_several_runs_is_told_with_their_ids(two_runs, lifline, params):
+    with tracking.training_run(changed(params, network={"beta": 0.9}), "cpu"):
+        pass
+    code, _, err = lifline("compare", "tutorial: beta 0.9", two_runs[0].info.run_id)
+    assert_one_line_error((code, err), "one of 2", two_runs[0].info.run_id[:8])
