@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lifline.data import sources
+from lifline import download as sources
 from lifline.data.mnist import load_mnist
 from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES
 from lifline.download import SOURCE_VARIABLE, download_mnist
