@@ -9,7 +9,7 @@ from lifline.models import load_network_for
 from lifline.params import read_params
 from lifline.paths import EVALUATION, FIGURES, FIRING_RATES, MNIST, MODEL, PREDICTIONS
 from lifline.system.files import sha256_of, write_bytes, write_csv, write_json
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 
 
 def main() -> None:

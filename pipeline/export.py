@@ -21,7 +21,7 @@ from lifline.paths import (
     PREDICTIONS,
 )
 from lifline.system.files import sha256_of, write_bytes, write_json
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.tracking.registry import register
 
 

@@ -11,7 +11,7 @@ from lifline.models import save_network
 from lifline.params import read_params
 from lifline.paths import LOSS, MNIST, MODEL, TRAIN_METRICS
 from lifline.system.files import sha256_of, write_csv, write_json
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.training.report import EpochReport
 
 ITERATIONS_PER_POINT = 10

@@ -14,7 +14,7 @@ from mlflow.telemetry.utils import is_telemetry_disabled
 from lifline.data.published import DATA_SHA256
 from lifline.errors import TrackingError
 from lifline.system.signals import STOPPING, interrupt_on_signals
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
 from tests.conftest import ROOT, assert_one_line_error, stage_process
 from tests.tracking.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
@@ -213,7 +213,7 @@ def test_a_run_that_cannot_be_closed_is_closed_by_the_next(store, params, monkey
 
 def test_a_run_that_is_never_closed_has_failed(store, workspace):
     program = (
-        "from lifline.tracking import store as tracking; from lifline.params import read_params\n"
+        "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
         "run = tracking.training_run(read_params(), 'cpu'); run.__enter__()"
     )
     assert run_python(program).returncode == 0
@@ -303,7 +303,7 @@ def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
 
 def test_many_may_start_at_once_in_a_new_repository(workspace):
     program = (
-        "from lifline.tracking import store as tracking; from lifline.params import read_params\n"
+        "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
         "with tracking.training_run(read_params(), 'cpu'): pass"
     )
     with ThreadPoolExecutor() as pool:

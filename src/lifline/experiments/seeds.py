@@ -19,7 +19,7 @@ from lifline.params import Params
 from lifline.paths import MNIST, repository_root
 from lifline.system.files import sha256_of_bytes
 from lifline.system.locks import locked
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 
 
 class SeedResult(NamedTuple):

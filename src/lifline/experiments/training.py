@@ -9,7 +9,7 @@ from lifline.experiments.display import training_display
 from lifline.figures.draw import draw_training
 from lifline.models import new_network
 from lifline.params import Params
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.training.fit import TrainingState, fit, iterations_per_epoch
 
 

@@ -16,7 +16,7 @@ from lifline.errors import TrainingError
 from lifline.params import Params
 from lifline.paths import MNIST
 from lifline.system.signals import signals_held_off
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params

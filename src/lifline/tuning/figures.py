@@ -1,12 +1,9 @@
 """A study's pictures, by Optuna."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported: no window
 
 import numpy as np
 import optuna.visualization.matplotlib as draw
