@@ -395,7 +395,7 @@ TRITON_PROGRAM = """
 import itertools, torch
 from lifline.snn import reference
 from lifline.snn.kernels import cuda
-from lifline.snn.kernels.autograd import Lif
+from lifline.snn.kernels.autograd import LifFunction
 from lifline.snn.surrogate import SURROGATES
 
 random = torch.Generator().manual_seed(0)
@@ -407,7 +407,7 @@ for surrogate, delay, (batch, neurons, steps), is_constant in itertools.product(
     weights = torch.randn(2, steps, batch, neurons, generator=random)
     for use_spikes, use_membrane in ((1, 1), (0, 1), (1, 0)):
         results = []
-        for run in (lambda *a: Lif.apply(cuda, *a), reference.lif):
+        for run in (lambda *a: LifFunction.apply(cuda, *a), reference.lif):
             leaves = current.clone().requires_grad_(), beta.clone().requires_grad_()
             spikes, membrane = run(*leaves, 1.0, steps, surrogate, delay)
             total = use_spikes * (weights[0] * spikes).sum() + use_membrane * (weights[1] * membrane).sum()
