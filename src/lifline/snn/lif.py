@@ -159,8 +159,8 @@ def _check(
     if current.dim() == 3 and num_steps is None and len(current) >= 1:  # noqa: PLR2004
         return len(current)
     raise ValueError(
-        f"current of shape {list(current.shape)} with num_steps={num_steps!r}; allowed are [B, N] with a whole num_steps "
-        "from 1, or [T, B, N] without num_steps"
+        f"current of shape {list(current.shape)} with num_steps={num_steps!r}; allowed are [B, N] with a whole "
+        "num_steps from 1, or [T, B, N] without num_steps"
     )
 
 

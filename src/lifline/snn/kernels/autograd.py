@@ -1,4 +1,4 @@
-"""The kernels as differentiable functions, which take as `kernels` the module for a kind of device: cpu.py or cuda.py."""
+"""The kernels are differentiated here; `kernels` is the module for a kind of device, cpu.py or cuda.py."""
 
 from types import ModuleType
 from typing import Any
