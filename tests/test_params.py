@@ -118,7 +118,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta: 0.95", "beta: <<", "is not valid YAML: line 9: could not determine a constructor"),
         ("beta: 0.95", "beta: =", "is not valid YAML: line 9: could not determine a constructor"),
         ("data:", f"x0: &x0 [1]\n{DOUBLED}data:", "holds more than 2000 values in line 14 with"),
-        ("data:", f"x0: &x0 {{y: 1}}\n{MERGED}data:", "is nested deeper than 20 levels in line 14"),
+        ("data:", f"x0: &x0 {{y: 1}}\n{MERGED}data:", "holds more than 2000 values in line 13 with"),
         ("data:", f"x0: &x0 [1]\n{CHAINED}data:", "is nested deeper than 20 levels in line 24"),
         ("beta: 0.95", f"beta: {NESTED}", "is nested deeper than 20 levels in line 9"),
         (
