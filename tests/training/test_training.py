@@ -3,7 +3,7 @@ from itertools import islice
 import pytest
 import torch
 
-from lifline.data.batches import split_off_validation
+from lifline.data.images import split_off_validation
 from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate

@@ -26,7 +26,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.data.published import DATA_SHA256, IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.errors import RegistryError
 from lifline.params import Params
 from lifline.paths import repository_root
@@ -249,7 +249,7 @@ def _copy_what_is_missing(earlier: Run, run: Run) -> None:
 def log_dataset(name: str, context: str) -> None:
     """Log MNIST, by its hash, as an input of the active run."""
     source = HTTPDatasetSource(url=DATASET_URL)
-    dataset = MetaDataset(source=source, name=name, digest=DATA_SHA256[:16])  # type: ignore[abstract]
+    dataset = MetaDataset(source=source, name=name, digest=MNIST.sha256[:16])  # type: ignore[abstract]
     mlflow.log_input(dataset, context=context)
 
 
@@ -315,7 +315,7 @@ def log_onnx(model: onnx.ModelProto) -> str:
         model,
         name="model",
         signature=ModelSignature(Schema([_spec(image)]), Schema([_spec(output) for output in model.graph.output])),
-        input_example={image.name: np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)},
+        input_example={image.name: np.zeros((1, 1, MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32)},
         tags={ONNX_TAG: sha256},
         pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
@@ -471,7 +471,7 @@ def _origin() -> dict[str, str]:
     """What made a run: data, code, experiment and libraries."""
     names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
     return {
-        "data_sha256": DATA_SHA256,
+        "data_sha256": MNIST.sha256,
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(),
