@@ -10,6 +10,7 @@ CREDENTIALS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _LOGIN = re.compile(r"(?<=//)([^/:@]*:)?.*(?=@)")
 _USER_OF_A_DATABASE = re.compile(r"(postgresql|mysql|mssql)[^/]*//[^/:@?]*@[^@]*\Z")
 _QUERY = re.compile(r"(?<=\?).*")
+_CUTS = re.compile(r"[/?#@:]")
 _WORD = re.compile(r"[A-Za-z][a-z]{,14}")
 _SHORT = 8
 
@@ -44,6 +45,7 @@ def _secrets(url: str) -> set[str]:
     written += [value for _, value in parse_qsl(url.partition("?")[2])]
     if login := _login(url):
         written.append(login.group().removeprefix(login.group(1) or ""))
+    written += [piece for value in written for piece in _CUTS.split(value)]  # of which a parser's error may tell one
     encoded = [form for value in written for form in (unquote(value), quote(unquote(value), safe=""))]
     return {*written, *encoded} - {""}
 
