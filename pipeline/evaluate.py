@@ -18,8 +18,8 @@ def main() -> None:
     device = choose_device(params.train.device)
     network = load_network_for(params.network, MODEL).to(device)
     test = load_mnist(MNIST, "test").to(device)
-    with tracking.run_of_model(sha256_of(MODEL), params):
-        tracking.log_dataset("mnist-test", "test")
+    with tracking.run_of_model(sha256_of(MODEL), params) as run:
+        run.log_dataset("mnist-test", "test")
         evaluations = evaluate_by_num_steps(network, test, params.network.decoding)
         evaluation = evaluations[-1]
         metrics = evaluation.as_metrics()
@@ -31,8 +31,8 @@ def main() -> None:
         figures = evaluation_figures(network, test, evaluations)
         for name, png in figures.items():
             write_bytes(FIGURES / name, png)
-        tracking.log_metrics({"test": metrics})
-        tracking.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
+        run.log_metrics({"test": metrics})
+        run.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
     print(f"test accuracy {metrics['accuracy']:.2%} ({metrics['correct']} of {metrics['total']})")
 
 
