@@ -16,8 +16,8 @@ def export(store, params):
     """Log and register a model as the stage does; equal brightness, equal model."""
 
     def run(accuracy, brightness=1, mismatches=0, card="# A card"):
-        with tracking.run_of_model(f"{brightness:064x}", params):
-            return register(tracking.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
+        with tracking.run_of_model(f"{brightness:064x}", params) as run:
+            return register(run, run.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
 
     return run
 
@@ -43,8 +43,8 @@ def description(run):
 
 def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store, export, params):
     export(0.9)
-    with tracking.training_run(params, "cpu"):
-        tracking.tag_model(f"{1:064x}")
+    with tracking.training_run(params, "cpu") as run:
+        run.tag_model(f"{1:064x}")
     assert "lifline, version 1]" in description(all_runs(store)[-1])
     assert export(0.9, card="# Another card") == "1"
     assert store.get_model_version("lifline", "1").description == "# Another card"

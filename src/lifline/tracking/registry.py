@@ -10,6 +10,9 @@ from typing import Any
 from lifline.errors import RegistryError
 from lifline.tracking import runs as tracking
 from lifline.tracking import store as tracking_store
+from lifline.tracking.run import Run
+from lifline.tracking.tags import MODEL_TAG
+from lifline.tracking.uri import read_tracking_uri
 
 NAME = "lifline"
 CHAMPION = "champion"
@@ -20,21 +23,21 @@ MAX_DESCRIPTION = 5000
 """Characters; MLflow's own limit."""
 
 
-def register(model_id: str, test_accuracy: float, class_mismatches: int, card: str) -> str:
-    """Make a logged model of the active run a version; returns its number.
+def register(run: Run, model_id: str, test_accuracy: float, class_mismatches: int, card: str) -> str:
+    """Make a logged model of a run a version; returns its number.
 
     Where it is a version already, that one's, which gets the new card.
 
     Args:
+        run: that made the model, or the same once more.
         model_id: of the logged model.
         test_accuracy: of the network, 0 to 1.
         class_mismatches: test images on which ONNX Runtime decides otherwise than the network; 0 is export's proof.
         card: the version's description, in Markdown.
     """
-    client, run = tracking_store.client(), tracking.active_run()
-    model_sha256, source = run.data.tags[tracking.MODEL_TAG], f"models:/{model_id}"
-    with tracking_store.alone():
-        its = f"name = '{NAME}' and tags.{tracking.MODEL_TAG} = '{model_sha256}'"
+    client, model_sha256, source = run.client, run.read().data.tags[MODEL_TAG], f"models:/{model_id}"
+    with tracking_store.exclusive(read_tracking_uri()):
+        its = f"name = '{NAME}' and tags.{MODEL_TAG} = '{model_sha256}'"
         for known in client.search_model_versions(its):
             if known.source == source:
                 client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
@@ -44,9 +47,9 @@ def register(model_id: str, test_accuracy: float, class_mismatches: int, card: s
         made = client.create_model_version(
             NAME,
             source,
-            run.info.run_id,
+            run.run_id,
             tags={
-                tracking.MODEL_TAG: model_sha256,
+                MODEL_TAG: model_sha256,
                 ACCURACY_TAG: repr(test_accuracy),
                 MISMATCHES_TAG: str(class_mismatches),
             },
@@ -64,7 +67,7 @@ def make_champion(version: str | None, force: bool) -> str:
             is false.
         TrackingError: MLflow cannot be reached.
     """
-    with tracking_store.store() as client, tracking_store.alone():
+    with tracking_store.store() as client, tracking_store.exclusive(read_tracking_uri()):
         versions = {str(each.version): each for each in client.search_model_versions(f"name = '{NAME}'")}
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; `dvc repro` registers one")
