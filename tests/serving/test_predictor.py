@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from lifline.errors import ModelError
 from lifline.serving.picture import read_digit
 from lifline.serving.predictor import Predictor
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.tracking.registry import register
 from tests.conftest import assert_one_line_error
 from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS, quick_model

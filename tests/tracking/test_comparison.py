@@ -1,6 +1,6 @@
 import pytest
 
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from tests.conftest import assert_one_line_error, changed
 from tests.tracking.runs import all_runs
 

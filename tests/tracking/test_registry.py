@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lifline.errors import RegistryError
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.tracking.registry import read_onnx, register
 from tests.conftest import assert_one_line_error
 from tests.tracking.runs import all_runs, tiny_onnx

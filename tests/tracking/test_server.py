@@ -16,7 +16,7 @@ import pytest
 from lifline.params import read_params
 from lifline.paths import MODEL
 from lifline.system.files import sha256_of
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from tests.conftest import assert_one_line_error, stage_process
 from tests.tracking.runs import all_runs, artifacts, endless, mlflow_server, running, tiny_onnx, wait_for
 

@@ -11,10 +11,10 @@ import mlflow
 import pytest
 from mlflow.telemetry.utils import is_telemetry_disabled
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.errors import TrackingError
 from lifline.system.signals import STOPPING, interrupt_on_signals
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
 from tests.conftest import ROOT, assert_one_line_error, stage_process
 from tests.tracking.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
@@ -56,10 +56,10 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     assert run.data.metrics["speed/images_per_second"] == 1000
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
-    assert run.data.tags["data_sha256"] == DATA_SHA256
+    assert run.data.tags["data_sha256"] == MNIST.sha256
     assert run.data.tags["device"] == "cpu"
     (dataset,) = run.inputs.dataset_inputs
-    assert DATA_SHA256.startswith(dataset.dataset.digest)
+    assert MNIST.sha256.startswith(dataset.dataset.digest)
     assert "params.yaml" in [file.path for file in store.list_artifacts(run.info.run_id)]
     assert (workspace / "mlartifacts").is_dir()
 
@@ -213,7 +213,7 @@ def test_a_run_that_cannot_be_closed_is_closed_by_the_next(store, params, monkey
 
 def test_a_run_that_is_never_closed_has_failed(store, workspace):
     program = (
-        "from lifline.tracking import store as tracking; from lifline.params import read_params\n"
+        "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
         "run = tracking.training_run(read_params(), 'cpu'); run.__enter__()"
     )
     assert run_python(program).returncode == 0
@@ -303,7 +303,7 @@ def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
 
 def test_many_may_start_at_once_in_a_new_repository(workspace):
     program = (
-        "from lifline.tracking import store as tracking; from lifline.params import read_params\n"
+        "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
         "with tracking.training_run(read_params(), 'cpu'): pass"
     )
     with ThreadPoolExecutor() as pool:

@@ -295,7 +295,7 @@ def test_a_run_whose_end_was_not_told_gets_its_trials_status(ready, monkeypatch)
         raise TrackingError("MLflow is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lifline.tracking.store.end_trial_run", lost)
+        patch.setattr("lifline.tracking.runs.end_trial_run", lost)
         with pytest.raises(TrackingError):
             finish(num_trials=1)
     assert [run.info.status for run in runs(ready)[1]] == ["RUNNING"]

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.device import describe_device
 from lifline.params import Params
 
-CODE = ("choices.py", "data/*.py", "device.py", "models.py", "params.py", "snn/**/*.py", "training/*.py", "evaluation/*.py")
+COMPUTING = ("choices.py", "data", "device.py", "evaluation", "models.py", "params.py", "snn", "training")
+"""What decides how a training ends and how it is judged; the stages depend on those of it that they reach."""
+
 LIBRARIES = ("torch", "numba")
 
 
@@ -25,7 +27,7 @@ def fingerprint(params: Params, device: torch.device) -> str:
     """
     parts = {
         "params": params.model_dump(exclude={"export", "tune"}),
-        "data": DATA_SHA256,
+        "data": MNIST.sha256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         "device": describe_device(device),
@@ -38,5 +40,6 @@ def fingerprint(params: Params, device: torch.device) -> str:
 def _code_sha256() -> str:
     """Of the code as it is at first: a process does not run what is written later."""
     package = Path(__file__).parents[1]
-    files = sorted(path for pattern in CODE for path in package.glob(pattern) if path.is_file())
+    parts = [package / name for name in COMPUTING]
+    files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*.py")))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lifline.errors import TrackingError
-from lifline.tracking import store as tracking
+from lifline.tracking import store as tracking_store
 
 SHORTEST_PREFIX = 4
 MAX_LISTED = 10
@@ -32,7 +32,7 @@ def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
     Raises:
         TrackingError: there is no such run, or several; or MLflow cannot be reached.
     """
-    with tracking.store() as client:
+    with tracking_store.store() as client:
         return [_find(client, name) for name in wanted]
 
 

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lifline.errors import RegistryError
-from lifline.tracking import store as tracking
+from lifline.tracking import runs as tracking
+from lifline.tracking import store as tracking_store
 
 NAME = "lifline"
 CHAMPION = "champion"
@@ -30,15 +31,15 @@ def register(model_id: str, test_accuracy: float, class_mismatches: int, card: s
         class_mismatches: test images on which ONNX Runtime decides otherwise than the network; 0 is export's proof.
         card: the version's description, in Markdown.
     """
-    client, run = tracking.client(), tracking.active_run()
+    client, run = tracking_store.client(), tracking.active_run()
     model_sha256, source = run.data.tags[tracking.MODEL_TAG], f"models:/{model_id}"
-    with tracking.alone():
+    with tracking_store.alone():
         its = f"name = '{NAME}' and tags.{tracking.MODEL_TAG} = '{model_sha256}'"
         for known in client.search_model_versions(its):
             if known.source == source:
                 client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
                 return str(known.version)
-        with tracking.unless_there():
+        with tracking_store.unless_there():
             client.create_registered_model(NAME, description="Spiking networks for MNIST, as ONNX.")
         made = client.create_model_version(
             NAME,
@@ -63,7 +64,7 @@ def make_champion(version: str | None, force: bool) -> str:
             is false.
         TrackingError: MLflow cannot be reached.
     """
-    with tracking.store() as client, tracking.alone():
+    with tracking_store.store() as client, tracking_store.alone():
         versions = {str(each.version): each for each in client.search_model_versions(f"name = '{NAME}'")}
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; `dvc repro` registers one")
@@ -94,7 +95,7 @@ def read_onnx(uri: str) -> bytes:
     """
     if not re.fullmatch(r"models:/[^/@\s]+([/@][^/@\s]+)?", uri):
         raise RegistryError(f"model is {uri!r}; allowed are models:/NAME@ALIAS and models:/NAME/VERSION")
-    with tracking.store(), TemporaryDirectory() as folder:
+    with tracking_store.store(), TemporaryDirectory() as folder:
         tracking.download(uri, Path(folder))
         for file in Path(folder).rglob("*.onnx"):
             return file.read_bytes()

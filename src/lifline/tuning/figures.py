@@ -1,12 +1,9 @@
 """A study's pictures, by Optuna."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("MPLBACKEND", "agg")  # before matplotlib is imported: no window
 
 import numpy as np
 import optuna.visualization.matplotlib as draw
@@ -15,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from lifline.figures.draw import as_png
+from lifline.figures.style import as_png
 from lifline.tuning.study import DEFINITION
 
 ACCURACY = "validation accuracy"

@@ -2,19 +2,11 @@
 
 import logging
 import math
-import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker that was given no GPU sees none
-}
-for setting, value in SETTINGS.items():
-    os.environ.setdefault(setting, value)  # before the import, which reads some of them
 
 import ray
 import torch
@@ -23,7 +15,7 @@ from ray._private.services import resolve_ip_for_localhost
 from ray.exceptions import RayError, RayTaskError
 
 import lifline
-from lifline.data.mnist import LabelledImages
+from lifline.data.images import LabelledImages
 from lifline.device import choose_device
 from lifline.errors import TuningError
 from lifline.params import Params
