@@ -10,6 +10,7 @@ from typing import Any
 from lifline.errors import RegistryError
 from lifline.tracking import runs as tracking
 from lifline.tracking import store as tracking_store
+from lifline.tracking.uri import read_tracking_uri
 
 NAME = "lifline"
 CHAMPION = "champion"
@@ -33,7 +34,7 @@ def register(model_id: str, test_accuracy: float, class_mismatches: int, card: s
     """
     client, run = tracking_store.client(), tracking.active_run()
     model_sha256, source = run.data.tags[tracking.MODEL_TAG], f"models:/{model_id}"
-    with tracking_store.alone():
+    with tracking_store.exclusive(read_tracking_uri()):
         its = f"name = '{NAME}' and tags.{tracking.MODEL_TAG} = '{model_sha256}'"
         for known in client.search_model_versions(its):
             if known.source == source:
@@ -64,7 +65,7 @@ def make_champion(version: str | None, force: bool) -> str:
             is false.
         TrackingError: MLflow cannot be reached.
     """
-    with tracking_store.store() as client, tracking_store.alone():
+    with tracking_store.store() as client, tracking_store.exclusive(read_tracking_uri()):
         versions = {str(each.version): each for each in client.search_model_versions(f"name = '{NAME}'")}
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; `dvc repro` registers one")

@@ -37,8 +37,8 @@ from lifline.tracking.description import Described, describe_run
 from lifline.tracking.store import (
     EXPERIMENT,
     STORE_ERRORS,
-    alone_in,
     client,
+    exclusive,
     failing_fast,
     open_store,
     reason,
@@ -350,7 +350,7 @@ def _run(
         experiment_id = open_store(uri, experiment)
         _close_runs_of_dead_processes()
         with locked(lock), _closing_run(lock):
-            with alone_in(uri):  # two that begin at once are to find the same run
+            with exclusive(uri):  # two that begin at once are to find the same run
                 known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
                 if known:
                     _open_again(known, lock)

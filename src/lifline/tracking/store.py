@@ -1,4 +1,4 @@
-"""MLflow's store: opening it, alone in it, and what it says when it fails."""
+"""MLflow's store: opening it, its lock, and what it says when it fails."""
 
 import os
 from collections.abc import Iterator
@@ -37,13 +37,6 @@ def store() -> Iterator[mlflow.MlflowClient]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Keep other processes of lifline out of the open store, where it is a file."""
-    with alone_in(mlflow.get_tracking_uri()):
-        yield
-
-
-@contextmanager
 def unless_there() -> Iterator[None]:
     """Let it pass that what the body makes is there already; another process may just have made it."""
     try:
@@ -61,7 +54,7 @@ def open_store(uri: str, experiment: str) -> str:
             if not is_server(uri):  # MLflow itself would try for minutes
                 sqlalchemy.create_engine(uri).connect().close()
             mlflow.set_tracking_uri(uri)
-            with alone_in(uri):
+            with exclusive(uri):
                 return open_experiment(uri, experiment)
         except ModuleNotFoundError as missing:
             raise TrackingError(f"MLflow at {shown(uri)} needs a driver: {missing}") from missing
@@ -69,8 +62,8 @@ def open_store(uri: str, experiment: str) -> str:
             raise TrackingError(f"MLflow at {shown(uri)} does not work: {censored(str(wrong), uri)}") from wrong
 
 
-def alone_in(uri: str) -> AbstractContextManager[None]:
-    """Keep other processes out of a SQLite file: two that make its tables at once fail."""
+def exclusive(uri: str) -> AbstractContextManager[None]:
+    """Keep other processes of lifline out of the store, where it is a file: two that make its tables at once fail."""
     if not uri.startswith("sqlite"):
         return nullcontext()
     return locked(Path(f"{sqlalchemy.make_url(uri).database}.lock"))
