@@ -21,7 +21,12 @@ WIDE = 1000
 """Columns, where no terminal limits them."""
 
 Model = Annotated[
-    str, typer.Option(metavar="FILE|URI", help="An ONNX file, or one of the registry, as models:/lifline@champion.")
+    str | None,
+    typer.Option(
+        metavar="FILE|URI",
+        help="An ONNX file, or one of the registry, as models:/lifline@champion; by default the repository's "
+        "models/model.onnx.",
+    ),
 ]
 Storage = Annotated[
     str | None,
@@ -233,7 +238,7 @@ def champion(
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
-    model: Model = "models/model.onnx",
+    model: Model = None,
 ) -> None:
     """Tell which digit a picture holds: class, confidence and spikes.
 
@@ -267,7 +272,7 @@ def predict(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,
-    model: Model = "models/model.onnx",
+    model: Model = None,
 ) -> None:
     """Serve a page to draw digits on, and predictions over HTTP, to this machine alone.
 
