@@ -9,8 +9,8 @@ from tests.tracking.runs import tiny_onnx
 def export(store, params):
     """Log and register a model as the stage does; equal brightness, equal model."""
 
-    def run(accuracy, brightness=1, mismatches=0, card="# A card"):
-        with tracking.run_of_model(f"{brightness:064x}", params):
-            return register(tracking.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
+    def log(accuracy, brightness=1, mismatches=0, card="# A card"):
+        with tracking.run_of_model(f"{brightness:064x}", params) as run:
+            return register(run, run.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
 
-    return run
+    return log

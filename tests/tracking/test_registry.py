@@ -38,8 +38,8 @@ def description(run):
 
 def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store, export, params):
     export(0.9)
-    with tracking.training_run(params, "cpu"):
-        tracking.tag_model(f"{1:064x}")
+    with tracking.training_run(params, "cpu") as run:
+        run.tag_model(f"{1:064x}")
     assert "lifline, version 1]" in description(all_runs(store)[-1])
     assert export(0.9, card="# Another card") == "1"
     assert store.get_model_version("lifline", "1").description == "# Another card"

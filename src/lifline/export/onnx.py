@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,15 +16,19 @@ from torch import Tensor, nn
 
 from lifline.choices import Decoding
 from lifline.data.batches import batches_in_order
-from lifline.data.mnist import LabelledImages
-from lifline.data.published import CLASS_NAMES, IMAGE_SIDE
+from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.evaluation.evaluate import BATCH_SIZE
+from lifline.models import BATCH_SIZE
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.trace import trace
+from lifline.system.files import sha256_of_bytes
 
+OPSET, IR_VERSION = 18, 8
+"""ONNX's versions that ONNX Runtime reads from 1.15 on."""
+
+SEAL = "sha256"
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
 """Before those of the hidden layers, `hidden_1` and so on."""
 
@@ -56,18 +60,20 @@ class _Classifier(nn.Module):
         self.decoding = decoding
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        *hidden, output = trace(self.network, image.flatten(1))
+        *hidden, output = trace(self.network, image)
         decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
         return *output, decided, *(layer.spikes for layer in hidden)
 
 
-def onnx_metadata(params: Params, model_sha256: str, test_accuracy: float) -> dict[str, object]:
-    """What an exported network's file says of it; `class_names` by the number that is decided."""
+def onnx_metadata(
+    params: Params, class_names: Sequence[str], model_sha256: str, test_accuracy: float
+) -> dict[str, object]:
+    """Return what an exported network's file says of it; `class_names` by the number that is decided."""
     return {
         "params": params.flat(),
         "model_sha256": model_sha256,
         "test_accuracy": test_accuracy,
-        "class_names": CLASS_NAMES,
+        "class_names": list(class_names),
     }
 
 
@@ -76,15 +82,19 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
 
     Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
     `[T, batch, C]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's spikes: float32
-    `[T, batch, H]`. Equal networks give equal bytes.
+    `[T, batch, H]`. ONNX Runtime reads it from 1.15 on.
+
+    Equal networks give equal bytes. The last of them are the metadata's entry `sha256`, the SHA-256 of all bytes
+    before that entry, in hexadecimal: a file that was damaged is known by it.
     """
     classifier = _Classifier(network, decoding).eval().requires_grad_(False)
-    example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)
+    example = torch.zeros(2, *network.input_shape)
     with _quietly():
         program = torch.onnx.export(
             classifier,
             (example,),
             dynamo=True,
+            opset_version=OPSET,
             input_names=["image"],
             output_names=_output_names(network),
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
@@ -92,8 +102,10 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
         )
     assert program is not None
     model = program.model_proto
+    model.ir_version = IR_VERSION
     _forget_origins(model)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    _seal(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -105,12 +117,11 @@ def compare_with_network(
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
-    for pixels, _ in batches_in_order(data, BATCH_SIZE):
-        images = pixels.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+    for images, _ in batches_in_order(data, BATCH_SIZE):
         spikes, membrane, decided, *hidden = session.run(_output_names(network), {"image": images.numpy()})
         with torch.no_grad():
-            record = network(pixels)
-            expected_hidden = [layer.spikes for layer in trace(network, pixels)[:-1]]
+            record = network(images)
+            expected_hidden = [layer.spikes for layer in trace(network, images)[:-1]]
         class_mismatches += int((decided != decode(record, decoding).numpy()).sum())
         for found, expected in zip([spikes, *hidden], [record.spikes, *expected_hidden], strict=True):
             spike_mismatches += int((found != expected.numpy()).sum())
@@ -150,6 +161,11 @@ def _forget_origins(model: onnx.ModelProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def _seal(model: onnx.ModelProto) -> None:
+    """Append the metadata's last entry, which is the last field of the file."""
+    model.metadata_props.add(key=SEAL, value=sha256_of_bytes(model.SerializeToString(deterministic=True)))
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from lifline.errors import RegistryError
-from lifline.tracking import runs as tracking
 from lifline.tracking import store as tracking_store
+from lifline.tracking.run import Run
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
+from lifline.tracking.tags import MODEL_TAG
 from lifline.tracking.uri import read_tracking_uri
 
 NAME = "lifline"
@@ -31,21 +32,21 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 """MLflow's codes of an error for what cannot be found, by a name or number that may be no possible one."""
 
 
-def register(model_id: str, test_accuracy: float, class_mismatches: int, card: str) -> str:
-    """Make a logged model of the active run a version; returns its number.
+def register(run: Run, model_id: str, test_accuracy: float, class_mismatches: int, card: str) -> str:
+    """Make a logged model of a run a version; returns its number.
 
     Where it is a version already, that one's, which gets the new card.
 
     Args:
+        run: that made the model, or the same once more.
         model_id: of the logged model.
         test_accuracy: of the network, 0 to 1.
         class_mismatches: test images on which ONNX Runtime decides otherwise than the network; 0 is export's proof.
         card: the version's description, in Markdown.
     """
-    client, run = tracking_store.client(), tracking.active_run()
-    model_sha256, source = run.data.tags[tracking.MODEL_TAG], f"models:/{model_id}"
+    client, model_sha256, source = run.client, run.read().data.tags[MODEL_TAG], f"models:/{model_id}"
     with tracking_store.exclusive(read_tracking_uri()):
-        its = f"name = '{NAME}' and tags.{tracking.MODEL_TAG} = '{model_sha256}'"
+        its = f"name = '{NAME}' and tags.{MODEL_TAG} = '{model_sha256}'"
         for known in all_pages(client.search_model_versions, its):
             if known.source == source:
                 client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
@@ -55,9 +56,9 @@ def register(model_id: str, test_accuracy: float, class_mismatches: int, card: s
         made = client.create_model_version(
             NAME,
             source,
-            run.info.run_id,
+            run.run_id,
             tags={
-                tracking.MODEL_TAG: model_sha256,
+                MODEL_TAG: model_sha256,
                 ACCURACY_TAG: repr(test_accuracy),
                 MISMATCHES_TAG: str(class_mismatches),
             },
