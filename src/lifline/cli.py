@@ -235,6 +235,17 @@ def champion(
 
 
 @app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
+    """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
+
+    Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a tracking server, that has the UI: its link is printed.
+    """
+    from lifline.tracking.ui import serve_ui
+
+    serve_ui(port)
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,

@@ -77,7 +77,7 @@ def test_a_store_that_mlflow_itself_made_by_half_is_made_anew(workspace):
 @pytest.mark.slow
 def test_a_store_survives_kills_at_any_time_of_its_making(workspace):
     chance, environment = random.Random(0), {**os.environ, "PYTHONPATH": str(ROOT / "src")}  # noqa: S311
-    for _ in range(20):
+    for _ in range(10):
         opening = subprocess.Popen([sys.executable, "-c", OPEN], env=environment, stderr=subprocess.DEVNULL)
         while not (workspace / "mlflow.db.lock").exists() and opening.poll() is None:
             time.sleep(0.01)
