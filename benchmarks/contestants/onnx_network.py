@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.task import Task
-from lifline.data.published import IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.export.onnx import to_onnx
 
 
@@ -31,7 +31,7 @@ def _classifier(task: Task) -> Classify:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def classify(images: Tensor) -> Tensor:
-        (classes,) = session.run(["class"], {"image": images.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE).numpy()})
+        (classes,) = session.run(["class"], {"image": images.reshape(-1, 1, MNIST.shape[-1], MNIST.shape[-1]).numpy()})
         return torch.from_numpy(classes)
 
     return classify

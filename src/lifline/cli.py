@@ -245,7 +245,7 @@ def predict(
         prediction = predictor.predict(image)
         print(f"{path}: {prediction.describe()}")
         if show:
-            from lifline.figures.draw import draw_prediction
+            from lifline.figures.prediction import draw_prediction
             from lifline.system.files import write_bytes
 
             drawn = Path(f"{path}.spikes.png")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lifline.errors import LiflineError
 
-MNIST = Path("data/mnist")
+DATA = Path("data/mnist")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")
 MODEL_CARD = Path("models/model_card.md")

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 from mlflow.telemetry.utils import is_telemetry_disabled
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.errors import TrackingError
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
@@ -56,10 +56,10 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     assert run.data.metrics["speed/images_per_second"] == 1000
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
-    assert run.data.tags["data_sha256"] == DATA_SHA256
+    assert run.data.tags["data_sha256"] == MNIST.sha256
     assert run.data.tags["device"] == "cpu"
     (dataset,) = run.inputs.dataset_inputs
-    assert DATA_SHA256.startswith(dataset.dataset.digest)
+    assert MNIST.sha256.startswith(dataset.dataset.digest)
     assert "params.yaml" in [file.path for file in store.list_artifacts(run.info.run_id)]
     assert (workspace / "mlartifacts").is_dir()
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lifline.data.published import IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.errors import ModelError
 
 REGISTERED = "models:/"
@@ -60,7 +60,7 @@ class Predictor:
         metadata = self.session.get_modelmeta().custom_metadata_map
         inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
         if (
-            inputs != {"image": [1, IMAGE_SIDE, IMAGE_SIDE]}
+            inputs != {"image": [1, MNIST.shape[-1], MNIST.shape[-1]]}
             or not {"spikes", "class", "hidden_1"} <= set(outputs)
             or "class_names" not in metadata
         ):

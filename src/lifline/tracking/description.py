@@ -1,12 +1,13 @@
 """What a run of MLflow says of itself, in Markdown; its links lead to pages of MLflow's UI."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mlflow import MlflowClient, entities
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.data.published import CLASS_NAMES, NUM_PIXELS
+from lifline.data.datasets import MNIST
 from lifline.tracking.tags import MODEL_TAG, RECIPE_TAG
 
 MAX_CHILDREN = 10
@@ -72,7 +73,8 @@ def describe_run(
         model: name and version of the registered model that came of it.
     """
     hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
-    network = f"{NUM_PIXELS}-{hidden}-{len(CLASS_NAMES)} neurons, {run.params.get('network.num_steps')} steps"
+    sizes = f"{math.prod(MNIST.shape)}-{hidden}-{len(MNIST.class_names)}"
+    network = f"{sizes} neurons, {run.params.get('network.num_steps')} steps"
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
     parts.append(f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}.")

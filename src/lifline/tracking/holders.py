@@ -11,8 +11,8 @@ from mlflow import MlflowClient, entities
 
 from lifline.paths import repository_root
 from lifline.system.locks import abandoned, locked
+from lifline.system.secrets import shown
 from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, TRIAL_TAG
-from lifline.tracking.uri import shown
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.tracking.context.default_context import DefaultRunContext
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.tracking.holders import temporary_folder
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
@@ -20,7 +20,7 @@ def origin_tags(holder: str) -> dict[str, str]:
     names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
     return {
         **DefaultRunContext().tags(),
-        "data_sha256": DATA_SHA256,
+        "data_sha256": MNIST.sha256,
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(holder),

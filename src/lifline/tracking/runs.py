@@ -1,6 +1,5 @@
 """MLflow: one run per trained model holds all that is known of it; here runs are opened and closed."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,9 +13,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from lifline.errors import RegistryError
 from lifline.params import Params
 from lifline.presets import nearest_recipe
+from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
 from lifline.system.tracebacks import clear_frames
 from lifline.tracking.holders import close_runs_of_dead_processes, holding, let_go
+from lifline.tracking.logs import quiet_mlflow
 from lifline.tracking.origin import origin_tags
 from lifline.tracking.run import Run, find_run, holders_of
 from lifline.tracking.store import (
@@ -31,16 +32,12 @@ from lifline.tracking.store import (
 )
 from lifline.tracking.system_metrics import system_metrics
 from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, MODEL_TAG, RECIPE_TAG, SEEDS_TAG, STUDY_TAG, TRIAL_TAG
-from lifline.tracking.uri import censored, read_tracking_uri
+from lifline.tracking.uri import read_tracking_uri
 
 SEEDS_EXPERIMENT = "lifline-seeds"
 TUNING_EXPERIMENT = "lifline-tuning"
 MAX_FAILURE = 500
 """Characters of what is said of a failure."""
-
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-for part in ("store.db", "system_metrics"):  # an error of the one is raised, too; one of the other stops no stage
-    logging.getLogger(f"mlflow.{part}").setLevel(logging.CRITICAL)
 
 
 def download(uri: str, folder: Path) -> None:
@@ -174,6 +171,7 @@ def _opened(
 ) -> Iterator[Run]:
     """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
     uri = read_tracking_uri()
+    quiet_mlflow()
     with translated_errors(uri), ExitStack() as stack:
         experiment_id = open_store(uri, experiment)
         close_runs_of_dead_processes(client(), uri)

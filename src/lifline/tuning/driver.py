@@ -10,11 +10,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lifline.command import is_out_of_memory
-from lifline.data.batches import split_off_validation
-from lifline.data.mnist import load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import split_off_validation
 from lifline.errors import TrainingError
 from lifline.params import Params
-from lifline.paths import MNIST
+from lifline.paths import DATA
 from lifline.system.signals import signals_held_off
 from lifline.tracking import runs as tracking
 from lifline.tracking.run import Run
@@ -73,7 +74,7 @@ def tune(
         LiflineError: the space, the study, its storage, the workers or MLflow cannot be used.
     """
     ends = time.monotonic() + timeout if timeout is not None else None
-    data = Data(*split_off_validation(load_mnist(MNIST, "train"), params.data.validation_size))
+    data = Data(*split_off_validation(load_images(MNIST, DATA, "train"), params.data.validation_size))
     store = open_store(storage)
     study = open_study(store, params, cost, name)
     workers = workers or InProcess()
