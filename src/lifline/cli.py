@@ -11,7 +11,7 @@ import typer
 
 from lifline.command import INTERRUPTED, USER_ERROR, run_command
 from lifline.errors import LiflineError, PictureError
-from lifline.paths import SEEDS, working_copy
+from lifline.paths import working_copy
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -75,7 +75,7 @@ def seeds(
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
-    written = output.absolute() if output else SEEDS
+    written = output.absolute() if output else Path("reports/seeds.json")
     os.chdir(working_copy())
     params = read_params()
     results = []

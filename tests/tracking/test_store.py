@@ -174,8 +174,8 @@ def test_a_checkout_that_was_moved_or_copied_has_its_own_files(
     enter(new, monkeypatch)
     before = files_of(workspace)
     assert read_onnx(URI) == tiny_onnx().SerializeToString()
-    with tracking.training_run(params, "cpu"):
-        tracking.log_files(Path("dvc.yaml"))
+    with tracking.training_run(params, "cpu") as run:
+        run.log_files(Path("dvc.yaml"))
     assert files_of(workspace) == before
     client = client_of(read_tracking_uri())
     assert [artifacts(client, run) for run in all_runs(client)] == [{"params.yaml"}, {"params.yaml", "dvc.yaml"}]
