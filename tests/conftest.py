@@ -21,8 +21,8 @@ from lifline.data.idx import load_images
 from lifline.data.images import LabelledImages
 from lifline.download import download_mnist
 from lifline.errors import DataError
-from lifline.models import new_network, save_network
-from lifline.params import Params, read_params
+from lifline.models import Model, new_network, save_model
+from lifline.params import NetworkParams, Params, read_params
 from lifline.paths import MODEL
 from lifline.presets import change_params, preset_values
 from lifline.system.signals import STOPPING
@@ -181,10 +181,15 @@ def stage(monkeypatch, capfd):
     return run
 
 
+def untrained(params: NetworkParams, seed: int = 0) -> Model:
+    """A model of these params, with the weights that a seed draws."""
+    return Model(new_network(params, MNIST, seed), params, MNIST.class_names)
+
+
 def save_untrained() -> None:
     """Write a model as the training stage would, for the params in the working directory."""
     params = read_params()
-    save_network(new_network(params.network, seed=0), params.network, MODEL)
+    save_model(untrained(params.network), MODEL)
 
 
 def stage_process(name: str, folder: Path) -> subprocess.Popen:

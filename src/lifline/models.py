@@ -1,12 +1,11 @@
 """A network from params, to a file and back, and over a data set."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
@@ -21,8 +20,6 @@ from lifline.system.tensor_file import DamagedError, pack, unpack
 
 BATCH_SIZE = 500
 """Images at once where nothing is learned."""
-
-HEADER = "model"
 
 
 class Model(NamedTuple):
@@ -41,8 +38,8 @@ class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkParams
-    input_shape: tuple[PositiveInt, ...]
-    class_names: tuple[str, ...]
+    input_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def new_network(params: NetworkParams, dataset: Dataset, seed: int) -> SpikingNetwork:
@@ -59,7 +56,7 @@ def model_bytes(model: Model) -> bytes:
     """Return what a model's file holds."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     header = _Header(network=model.params, input_shape=model.network.input_shape, class_names=model.class_names)
-    return pack(weights, {HEADER: json.dumps(header.model_dump(), sort_keys=True)})
+    return pack(weights, header.model_dump(mode="json"))
 
 
 def load_model(path: Path) -> Model:
@@ -70,7 +67,7 @@ def load_model(path: Path) -> Model:
     """
     try:
         weights, header = unpack(path)
-        described = _Header.model_validate_json(header.get(HEADER, ""))
+        described = _Header.model_validate(header)
         network = _with_weights(described, weights)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; `dvc repro train` makes it") from None

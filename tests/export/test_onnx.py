@@ -8,10 +8,9 @@ import torch
 
 from lifline.errors import ModelError
 from lifline.export.onnx import compare_with_network, require_equality, to_onnx
-from lifline.models import new_network
 from lifline.snn import decode
 from lifline.snn.decoding import DECODINGS
-from tests.conftest import ROOT, changed, first
+from tests.conftest import ROOT, changed, first, untrained
 
 
 def small(params, **network):
@@ -25,7 +24,7 @@ def session_of():
 
 @pytest.fixture(scope="module")
 def exported(params):
-    return to_onnx(new_network(small(params), seed=4), "rate", {})
+    return to_onnx(untrained(small(params), seed=4).network, "rate", {})
 
 
 def with_output_bias(model, bias):
@@ -41,13 +40,13 @@ def with_output_bias(model, bias):
     [*((how, {}) for how in DECODINGS), ("rate", {"spike_delay": 1}), ("rate", {"hidden": [40, 30]})],
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
-    network = new_network(small(params, **network), seed=4)
+    network = untrained(small(params, **network), seed=4).network
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
-        images = test_images.images[:count].unsqueeze(1).float() / 255
+        images = test_images.images[:count].float() / 255
         spikes, membrane, decided, *hidden = session.run(None, {"image": images.numpy()})
         with torch.no_grad():
-            record = network(images.flatten(1))
+            record = network(images)
         for layer, counts in zip(hidden, record.hidden_counts, strict=True):
             assert layer.shape == (6, count, counts.shape[1])
             np.testing.assert_array_equal(layer.sum(0), counts.numpy())
@@ -59,7 +58,7 @@ def test_onnx_runtime_computes_what_the_network_does(params, test_images, sessio
 
 
 def test_the_file_tells_what_it_is_and_nothing_of_the_machine(params):
-    network = new_network(small(params), seed=4)
+    network = untrained(small(params), seed=4).network
     metadata = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
     model = to_onnx(network, "rate", metadata)
     assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == metadata
@@ -70,7 +69,7 @@ def test_the_file_tells_what_it_is_and_nothing_of_the_machine(params):
 
 
 def test_a_model_that_differs_is_found_out(params, test_images, exported):
-    network = new_network(small(params), seed=4)
+    network = untrained(small(params), seed=4).network
     data = first(test_images, 1200)
     same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
@@ -89,7 +88,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
-    network, broken = new_network(small(params), seed=4), new_network(small(params), seed=4)
+    network, broken = untrained(small(params), seed=4).network, untrained(small(params), seed=4).network
     with torch.no_grad():
         broken.layers[1].bias[3] = value
     broken_model = with_output_bias(exported, broken.layers[1].bias)

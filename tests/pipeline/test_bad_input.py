@@ -10,10 +10,9 @@ import pytest
 
 from lifline.data.datasets import MNIST
 from lifline.export.onnx import to_onnx
-from lifline.models import new_network
 from lifline.params import read_params
 from lifline.paths import MODEL
-from tests.conftest import ROOT, assert_one_line_error, save_untrained
+from tests.conftest import ROOT, assert_one_line_error, save_untrained, untrained
 
 
 def edit_params(workspace, old, new):
@@ -78,7 +77,7 @@ def test_labels_over_9(workspace, stage, mnist_folder):
     content[-1] = 200
     path.write_bytes(content)
     save_untrained()
-    assert_one_line_error(stage("evaluate"), "holds the label 200, allowed is 0 to 9")
+    assert_one_line_error(stage("evaluate"), "is damaged: its SHA-256 is")
 
 
 def test_training_needs_no_test_images(workspace, stage, mnist_folder):
@@ -125,7 +124,7 @@ def test_an_export_that_differs_leaves_no_file(workspace, stage, monkeypatch):
     assert stage("export")[0] == 0
 
     def export_another(network, decoding, metadata):
-        return to_onnx(new_network(read_params().network, seed=99), decoding, metadata)
+        return to_onnx(untrained(read_params().network, seed=99).network, decoding, metadata)
 
     monkeypatch.setattr("lifline.export.onnx.to_onnx", export_another)
     assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")

@@ -32,6 +32,7 @@ from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.presets import nearest_recipe
 from lifline.system.locks import abandoned, locked
+from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
 from lifline.tracking.description import Described, describe_run
 from lifline.tracking.store import (
@@ -44,7 +45,7 @@ from lifline.tracking.store import (
     reason,
     translated_errors,
 )
-from lifline.tracking.uri import censored, read_tracking_uri
+from lifline.tracking.uri import read_tracking_uri
 from lifline.training.report import EpochReport
 
 SEEDS_EXPERIMENT = "lifline-seeds"

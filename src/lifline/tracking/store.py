@@ -15,7 +15,8 @@ from lifline.errors import TrackingError
 from lifline.paths import repository_root
 from lifline.system.environment import SETTINGS
 from lifline.system.locks import locked
-from lifline.tracking.uri import VARIABLE, censored, is_server, read_tracking_uri, shown
+from lifline.system.secrets import censored, shown
+from lifline.tracking.uri import VARIABLE, is_server, read_tracking_uri
 
 EXPERIMENT = "lifline"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents

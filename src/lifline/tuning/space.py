@@ -1,14 +1,13 @@
 """The search space: which params a study varies, and how far."""
 
 import json
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lifline.errors import ParamsError
-from lifline.params import Params
+from lifline.params import Params, shortened
 
 NOT_VARIED = ("data.", "export.", "train.seed", "train.device", "train.epochs")
 """Scores would not compare, or are not of the network."""
@@ -31,9 +30,9 @@ def read_space(params: Params) -> dict[str, BaseDistribution]:
     varied = [name for name in params.flat() if not name.startswith(NOT_VARIED)]
     for name, entry in space.items():
         if name not in varied:
-            raise ParamsError(f"tune.space.{_shown(name)[1:-1]} is unknown; allowed are {', '.join(varied)}")
+            raise ParamsError(f"tune.space.{shortened(name)[1:-1]} is unknown; allowed are {', '.join(varied)}")
         if not _has_shape(entry):  # before any of it is copied: what YAML's aliases repeat may fill the memory
-            raise ParamsError(f"tune.space.{name} is {_shown(entry)}; allowed is {SHAPES}")
+            raise ParamsError(f"tune.space.{name} is {shortened(entry)}; allowed is {SHAPES}")
     try:
         base = params.with_values({"train.epochs": params.tune.epochs})
     except ParamsError as error:
@@ -83,17 +82,17 @@ def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
         for choice in entry:
             _check(where, name, choice, params)
         if value not in entry:
-            raise ParamsError(f"{where} is {_shown(entry)}; it must hold {name} as it is, the first trial's")
+            raise ParamsError(f"{where} is {shortened(entry)}; it must hold {name} as it is, the first trial's")
         return CategoricalDistribution([_encoded(choice) for choice in entry])
     if isinstance(value, str | list):
-        raise ParamsError(f"{where} is {_shown(entry)}; allowed is a list of choices")
+        raise ParamsError(f"{where} is {shortened(entry)}; allowed is a list of choices")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     for bound in (low, high):
         _check(where, name, bound, params)
     if low > high:
         raise ParamsError(f"{where} has low {low} and high {high}; allowed is a low that is not above high")
     if not isinstance(log, bool) or (log and low <= 0):
-        raise ParamsError(f"{where} has log {_shown(log)} and low {low}; allowed is true with a low above 0, or false")
+        raise ParamsError(f"{where} has log {shortened(log)} and low {low}; allowed is true with a low above 0, or false")
     if not low <= value <= high:
         raise ParamsError(f"{where} is {low} to {high}; it must hold {name} as it is, {value}, the first trial's")
     return IntDistribution(low, high, log) if isinstance(value, int) else FloatDistribution(low, high, log)
@@ -104,13 +103,3 @@ def _check(where: str, name: str, value: Any, params: Params) -> None:
         params.with_values({name: value})
     except ParamsError as error:
         raise ParamsError(f"{where}: {error}") from None
-
-
-def _shown(value: Any) -> str:
-    """A value as messages show it: in one line, the long shortened, the deep left out."""
-    return _REPR.repr(value)
-
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 60
-_REPR.maxlevel = 3
