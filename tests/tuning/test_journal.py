@@ -8,27 +8,26 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from lifline.errors import TuningError
-from lifline.params import read_params
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import counted, next_trial, open_study
 from lifline.tuning.winner import all_studies
 
 
 @pytest.fixture
-def journal(ready):
+def journal(repository, tuned):
     """A journal with a study of three trials: one complete, two running."""
-    study = open_study(JournalStore(), read_params(), None, None)
+    study = open_study(JournalStore(), tuned, None, None)
     for _ in range(3):
-        trial = next_trial(study, read_params(), 3, "a driver")
+        trial = next_trial(study, tuned, 3, "a driver")
         trial.report(0.5, 1)
     study.tell(0, 0.5)
-    return ready / "optuna.journal"
+    return repository / "optuna.journal"
 
 
 @pytest.fixture
-def plain(ready):
+def plain(repository):
     """The same study as Optuna itself writes it."""
-    path = ready / "optuna.journal"
+    path = repository / "optuna.journal"
     study = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name="plain")
     for _ in range(3):
         study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}).report(0.5, 1)
@@ -82,7 +81,7 @@ def test_a_record_that_was_cut_short_is_dropped(journal):
     assert journal.read_bytes().startswith(content)
     all_studies(store)[0].set_user_attr("a", 1)
     assert journal.read_bytes().startswith(content)
-    assert JournalStore() and all_studies(JournalStore())[0].user_attrs["a"] == 1
+    assert all_studies(JournalStore())[0].user_attrs["a"] == 1
 
 
 ODD = [
@@ -182,10 +181,10 @@ def test_what_was_read_is_not_read_again(journal, monkeypatch):
     assert checked == lines_of(journal)[-1:]
 
 
-def test_a_driver_leaves_nothing_behind(ready):
-    drivers = ready / ".tuning/drivers"
+def test_a_driver_leaves_nothing_behind(repository):
+    drivers = repository / ".tuning/drivers"
     store = JournalStore()
-    (ready / ".tuning/drivers").mkdir(parents=True)
+    (repository / ".tuning/drivers").mkdir(parents=True)
     (drivers / "killed").touch()
     with pytest.raises(KeyboardInterrupt), store.driving() as driver:  # noqa: PT012
         assert store.live_drivers() == {driver} == {path.name for path in drivers.iterdir()}
@@ -194,6 +193,6 @@ def test_a_driver_leaves_nothing_behind(ready):
     for study in ("one", "two"):
         with store.exclusive(study):
             pass
-    assert {path.name for path in (ready / ".tuning").rglob("*") if path.is_file()} == {
+    assert {path.name for path in (repository / ".tuning").rglob("*") if path.is_file()} == {
         "drivers.lock", "journal.lock", "studies.lock"
     }  # fmt: skip

@@ -4,8 +4,6 @@ import optuna
 import pytest
 
 from lifline.errors import ParamsError, TuningError
-from lifline.params import read_params
-from lifline.presets import change_params
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import (
     FORMER_RETRY_OF,
@@ -20,63 +18,64 @@ from lifline.tuning.study import (
     retry,
 )
 from lifline.tuning.winner import all_studies, find_study
+from tests.conftest import changed
 from tests.tuning.studies import states
 
 BASE = {"network.beta": 0.9, "train.learning_rate": 0.01}
 
 
-def opened(store, cost=None, name=None):
-    return open_study(store, read_params(), cost, name)
+@pytest.fixture
+def store(repository):
+    return JournalStore()
 
 
-def ask(study, num_trials=1, driver="a process that is gone"):
-    return next_trial(study, read_params(), num_trials, driver)
+@pytest.fixture
+def study(store, tuned):
+    return open_study(store, tuned, None, None)
 
 
-def test_a_trial_that_dies_with_each_process_is_given_up(ready):
-    store = JournalStore()
-    study = opened(store)
+@pytest.fixture
+def ask(study, tuned):
+    """Ask the study for a trial, by default for a process that is gone."""
+    return lambda num_trials=1, driver="gone": next_trial(study, tuned, num_trials, driver)
+
+
+def test_a_trial_that_dies_with_each_process_is_given_up(store, study, ask):
     for _ in range(MAX_DEATHS):
-        trial = ask(study)
+        trial = ask()
         assert fail_dead_trials(store, study) == [trial.number]
-    assert ask(study) is None
+    assert ask() is None
     assert states(study.trials) == ["FAIL"] * MAX_DEATHS
     assert trial.params == BASE
 
 
-def test_a_trial_that_is_stopped_often_is_still_tried_again(ready):
-    store = JournalStore()
-    study = opened(store)
+def test_a_trial_that_is_stopped_often_is_still_tried_again(store, study, ask):
     with store.driving() as driver:
         for _ in range(MAX_DEATHS + 1):
-            retry(study, ask(study, driver=driver).number, is_stopped=True)
+            retry(study, ask(driver=driver).number, is_stopped=True)
             assert fail_dead_trials(store, study) == []
-        assert ask(study, driver=driver).params == BASE
+        assert ask(driver=driver).params == BASE
 
 
-def test_a_trial_killed_while_it_is_asked_for_keeps_its_params(ready):
-    store = JournalStore()
-    study = opened(store)
+def test_a_trial_killed_while_it_is_asked_for_keeps_its_params(store, study, ask):
     study.ask()  # without the space: none of its params is set
     fail_dead_trials(store, study)
-    assert ask(study).params == BASE
+    assert ask().params == BASE
 
 
-def test_retries_of_studies_that_are_older_than_their_name_count(ready):
-    study = opened(JournalStore())
-    died = ask(study)
+def test_retries_of_studies_that_are_older_than_their_name_count(study, ask):
+    died = ask()
     study.enqueue_trial(BASE, user_attrs={FORMER_RETRY_OF: died.number})
     study.tell(died.number, state=optuna.trial.TrialState.FAIL)
     assert is_retried(study, died.number)
-    again = ask(study)
+    again = ask()
     assert counted(study.trials) == [study.trials[again.number]]
 
 
-def test_a_retry_of_what_is_no_earlier_trial_is_none(ready):
-    study = opened(JournalStore())
+def test_a_retry_of_what_is_no_earlier_trial_is_none(study, ask):
     study.enqueue_trial(BASE, user_attrs={"retry_of": 5})
     study.enqueue_trial(BASE, user_attrs={"retry_of": "0"})
-    while ask(study, num_trials=3):
+    while ask(num_trials=3):
         pass
     assert len(counted(study.trials)) == 3
 
@@ -88,13 +87,11 @@ def told(study, values, trained):
     study.tell(trial, values)
 
 
-def test_the_best_are_of_those_that_lifline_trained(ready):
-    store = JournalStore()
-    study = opened(store)
+def test_the_best_are_of_those_that_lifline_trained(store, study, tuned):
     for accuracy, trained in ((0.5, True), (0.7, True), (0.7, True), (0.999, False)):
         told(study, accuracy, trained)
     assert [trial.number for trial in best_trials(study)] == [1]
-    study = opened(store, cost="synaptic_operations")
+    study = open_study(store, tuned, "synaptic_operations", None)
     trained = [(0.5, 10.0), (0.5, 10.0), (0.4, 10.0), (0.7, 30.0), (0.7, 31.0)]
     for values in trained:
         told(study, values, trained=True)
@@ -111,22 +108,22 @@ def test_a_study_that_is_not_liflines_is_left_alone(ready, command):
     assert command("promote")[2] == "error: there is no study; `lifline tune` makes one\n"
 
 
-def test_a_cost_that_no_param_changes_is_refused(ready):
+def test_a_cost_that_no_param_changes_is_refused(store, tuned):
     with pytest.raises(ParamsError, match=r"tune\.space has no network\.num_steps"):
-        opened(JournalStore(), cost="num_steps")
+        open_study(store, tuned, "num_steps", None)
 
 
-def test_a_name_belongs_to_one_space(ready):
-    store = JournalStore()
-    opened(store, name="mine")
-    change_params({"network.threshold": 2.0})
+def test_a_name_belongs_to_one_space(store, tuned):
+    open_study(store, tuned, None, "mine")
+    other = changed(tuned, network={"threshold": 2.0})
     with pytest.raises(TuningError, match="study mine has another space, objective or other base params; give another"):
-        opened(store, name="mine")
+        open_study(store, other, None, "mine")
     with pytest.raises(TuningError) as raised:
-        opened(store, name="it's/mine")
+        open_study(store, tuned, None, "it's/mine")
     assert str(raised.value) == """study is "it's/mine"; allowed are letters, digits, and the signs _ . -"""
-    ask(opened(store))
-    assert opened(store).study_name == opened(store).study_name
+    unnamed = open_study(store, other, None, None)
+    next_trial(unnamed, other, 1, "a driver")
+    assert open_study(store, other, None, None).study_name == unnamed.study_name
     assert len(all_studies(store)) == 2
     assert find_study(store, "mine").study_name == "mine"
-    assert find_study(store, None).study_name != "mine"
+    assert find_study(store, None).study_name == unnamed.study_name

@@ -92,7 +92,9 @@ def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
     if low > high:
         raise ParamsError(f"{where} has low {low} and high {high}; allowed is a low that is not above high")
     if not isinstance(log, bool) or (log and low <= 0):
-        raise ParamsError(f"{where} has log {shortened(log)} and low {low}; allowed is true with a low above 0, or false")
+        raise ParamsError(
+            f"{where} has log {shortened(log)} and low {low}; allowed is true with a low above 0, or false"
+        )
     if not low <= value <= high:
         raise ParamsError(f"{where} is {low} to {high}; it must hold {name} as it is, {value}, the first trial's")
     return IntDistribution(low, high, log) if isinstance(value, int) else FloatDistribution(low, high, log)
