@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.report import print_table, write_results
-from benchmarks.sections import Settings, epoch, growth, inference, memory, recipe, startup, step, workers
+from benchmarks.sections import Settings, busy, epoch, growth, inference, memory, recipe, startup, step, workers
 from benchmarks.task import Task
 from lifline.command import run_command
 from lifline.data.batches import as_input
@@ -22,6 +22,7 @@ from lifline.paths import DATA
 
 SECTIONS = {
     "step": step.measure,
+    "busy": busy.measure,
     "epoch": epoch.measure,
     "inference": inference.measure,
     "memory": memory.measure,

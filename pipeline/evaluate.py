@@ -20,8 +20,8 @@ def main() -> None:
     model, model_sha256 = load_model_for(params.network, MODEL), sha256_of(MODEL)
     model.network.to(device)
     test = load_images(MNIST, DATA, "test").to(device)
-    with tracking.run_of_model(model_sha256, params):
-        tracking.log_dataset("mnist-test", "test")
+    with tracking.run_of_model(model_sha256, params) as run:
+        run.log_dataset("mnist-test", "test")
         evaluations = evaluate_by_num_steps(model, test)
         report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
         report.write(EVALUATION)
@@ -32,8 +32,8 @@ def main() -> None:
         figures = evaluation_figures(model, test, evaluations)
         for name, png in figures.items():
             write_bytes(FIGURES / name, png)
-        tracking.log_metrics({"test": report.as_metrics()})
-        tracking.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
+        run.log_metrics({"test": report.as_metrics()})
+        run.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
     print(f"test accuracy {report.accuracy:.2%} ({report.correct} of {report.total})")
 
 

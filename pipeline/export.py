@@ -33,7 +33,7 @@ def main() -> None:
     network, decoding = trained.network, params.network.decoding
     test = load_images(MNIST, DATA, "test")
     evaluation = EvaluationReport.read(EVALUATION, model_sha256)
-    with tracking.run_of_model(model_sha256, params):
+    with tracking.run_of_model(model_sha256, params) as run:
         model = to_onnx(
             network, decoding, onnx_metadata(params, trained.class_names, model_sha256, evaluation.accuracy)
         )
@@ -45,12 +45,12 @@ def main() -> None:
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
         write_bytes(MODEL_CARD, card.encode())
-        tracking.log_dataset("mnist-test", "test")
+        run.log_dataset("mnist-test", "test")
         figures = FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
-        tracking.log_missing({"test": evaluation.as_metrics()}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
-        tracking.log_metrics({"export": comparison._asdict()})
-        tracking.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
-        version = register(tracking.log_onnx(model), evaluation.accuracy, comparison.class_mismatches, card)
+        run.log_missing({"test": evaluation.as_metrics()}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
+        run.log_metrics({"export": comparison._asdict()})
+        run.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
+        version = register(run, run.log_onnx(model), evaluation.accuracy, comparison.class_mismatches, card)
     print(f"{comparison.describe()}; registered as version {version}")
 
 

@@ -24,14 +24,14 @@ def main() -> None:
     params = read_params()
     device = choose_device(params.train.device)
     images = load_images(MNIST, DATA, "train")
-    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)):
-        state = train_tracked(params, images, device, checkpoint)
+    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)) as run:
+        state = train_tracked(params, images, device, checkpoint, run)
         save_model(Model(state.network, params.network, MNIST.class_names), MODEL)
         last = state.reports[-1]
         write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
-        tracking.log_files(TRAIN_METRICS, LOSS)
-        tracking.tag_model(sha256_of(MODEL))
+        run.log_files(TRAIN_METRICS, LOSS)
+        run.tag_model(sha256_of(MODEL))
 
 
 def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:

@@ -153,6 +153,11 @@ def test_the_outputs_are_where_the_code_writes_them():
     assert stated == written
 
 
+def test_the_models_are_artifacts_of_dvcs():
+    found = {artifact["path"]: artifact["type"] for artifact in DVC_YAML["artifacts"].values()}
+    assert found == {paths.MODEL.as_posix(): "model", paths.ONNX_MODEL.as_posix(): "model"}
+
+
 def test_the_library_imports_nothing_from_the_pipeline():
     assert not [path for path in modules() for name in imported(path) if name.split(".")[0] == "pipeline"]
 
@@ -173,7 +178,16 @@ def is_definition(node: ast.stmt) -> bool:
         return getattr(node.test, "id", "") == "TYPE_CHECKING"
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
-    return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign)
+    return isinstance(
+        node,
+        ast.Import
+        | ast.ImportFrom
+        | ast.FunctionDef
+        | ast.AsyncFunctionDef
+        | ast.ClassDef
+        | ast.Assign
+        | ast.AnnAssign,
+    )
 
 
 def test_nothing_happens_at_import_but_definitions():

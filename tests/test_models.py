@@ -49,6 +49,12 @@ def test_equal_models_are_equal_files(small, saved, tmp_path):
     assert (tmp_path / "other").read_bytes() != saved.read_bytes()
 
 
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as raised:
+        load_model(tmp_path)
+    assert raised.value.filename == str(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelError, match="none is missing; `dvc repro train` makes it"):
         load_model(tmp_path / "none")

@@ -17,7 +17,7 @@ Classify = Callable[[Tensor], Tensor]
 
 
 def all_images(classify: Classify, mnist: Path) -> Iterator[int]:
-    """Each `next()` classifies the whole test set and gives the number of classes that are right."""
+    """Classify the whole test set at each `next()`, which gives the number of classes that are right."""
     batches = list(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
     yield 0  # made ready
     while True:
@@ -25,7 +25,7 @@ def all_images(classify: Classify, mnist: Path) -> Iterator[int]:
 
 
 def one_by_one(classify: Classify, mnist: Path) -> Iterator[int]:
-    """Each `next()` classifies one test image and gives its class."""
+    """Classify one test image at each `next()`, which gives its class."""
     images, _ = next(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
     yield 0
     for image in cycle(images.flatten(1).split(1)):

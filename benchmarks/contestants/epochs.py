@@ -28,7 +28,7 @@ from lifline.training.fit import TrainingState, fit
 
 
 def tutorial(task: Task, mnist: Path) -> Iterator[float]:
-    """The tutorial's data loaders, training loop and printouts."""
+    """Run the tutorial's data loaders, training loop and printouts."""
     torch.manual_seed(0)  # the order of the images
     network = TutorialNetwork(task)
     load_weights(network, task)
@@ -43,7 +43,7 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
 
 
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
-    """`lifline.training.fit.fit` on all training images, and its validation."""
+    """Run `lifline.training.fit.fit` on all training images, and its validation."""
     params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
     training = load_images(MNIST, mnist, "train")
     _, validation = split_off_validation(training, params.data.validation_size)
@@ -74,7 +74,7 @@ def _tutorial_loaders(root: str, batch_size: int) -> tuple[DataLoader[Any], Data
 
 
 def _tutorial_epoch(net: nn.Module, train_loader: DataLoader[Any], test_loader: DataLoader[Any], task: Task) -> int:
-    """The tutorial's training loop; returns the number of its iterations."""
+    """Run the tutorial's training loop; returns the number of its iterations."""
     batch_size, num_steps = task.batch_size, task.num_steps
     loss = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=task.learning_rate, betas=ADAM_BETAS)

@@ -19,7 +19,7 @@ from lifline.training.optimizer import Adam
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """The step of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
+    """Train by the steps of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
     network = new_network(task)
     adam = Adam(network)
     for images, labels in torch_batches(task, data):
@@ -31,7 +31,7 @@ def train(task: Task, data: Path) -> Iterator[Tensor]:
 
 
 def train_recipe(task: Task, data: Path) -> Iterator[Tensor]:
-    """The step of the recipe in params.yaml, without its augmentation."""
+    """Train by the recipe in params.yaml, without its augmentation."""
     params = read_params()
     network, loss = new_network(task), make_loss(params.train)
     adam = Adam(network)
@@ -44,7 +44,7 @@ def train_recipe(task: Task, data: Path) -> Iterator[Tensor]:
 
 
 def augment(task: Task, data: Path) -> Iterator[float]:
-    """The augmentation of the recipe in params.yaml, alone."""
+    """Augment as the recipe in params.yaml does, and nothing else."""
     augmentation, generator = read_params().augmentation, torch.Generator()
     for images, _ in torch_batches(task, data):
         augmentation_of_lifline(images.unflatten(1, MNIST.shape), augmentation, generator)
@@ -52,17 +52,17 @@ def augment(task: Task, data: Path) -> Iterator[float]:
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:
-    """The network on the test set."""
+    """Run the network on the test set."""
     return all_images(_classifier(task), mnist)
 
 
 def classify_one(task: Task, mnist: Path) -> Iterator[int]:
-    """The network on single images."""
+    """Run the network on single images."""
     return one_by_one(_classifier(task), mnist)
 
 
 def new_network(task: Task, input_shape: Sequence[int] = (NUM_INPUTS,)) -> SpikingNetwork:
-    """The task's network."""
+    """Make the task's network."""
     network = SpikingNetwork(input_shape, [task.hidden], NUM_CLASSES, Lif(task.beta), task.num_steps)
     weights = map(torch.from_numpy, task.weights().values())
     network.load_state_dict(dict(zip(network.state_dict(), weights, strict=True)))

@@ -16,12 +16,12 @@ from lifline.export.onnx import to_onnx
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:
-    """The model on the test set."""
+    """Run the model on the test set."""
     return all_images(_classifier(task), mnist)
 
 
 def classify_one(task: Task, mnist: Path) -> Iterator[int]:
-    """The model on single images."""
+    """Run the model on single images."""
     return one_by_one(_classifier(task), mnist)
 
 

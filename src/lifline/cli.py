@@ -1,6 +1,7 @@
 """The `lifline` command: what is not a stage of the pipeline."""
 
 import math
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from lifline.command import INTERRUPTED, USER_ERROR, run_command
 from lifline.errors import LiflineError, PictureError
+from lifline.paths import SEEDS, working_copy
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -19,7 +21,12 @@ WIDE = 1000
 """Columns, where no terminal limits them."""
 
 Model = Annotated[
-    str, typer.Option(metavar="FILE|URI", help="An ONNX file, or one of the registry, as models:/lifline@champion.")
+    str | None,
+    typer.Option(
+        metavar="FILE|URI",
+        help="An ONNX file, or one of the registry, as models:/lifline@champion; by default the repository's "
+        "models/model.onnx.",
+    ),
 ]
 Storage = Annotated[
     str | None,
@@ -33,7 +40,7 @@ Storage = Annotated[
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it in the folder with params.yaml.",
+    help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it anywhere in the repository.",
 )
 
 
@@ -44,15 +51,18 @@ def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of p
     What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
-    from lifline.presets import change_params, preset_values
+    from lifline.presets import write_preset
 
-    print(change_params(preset_values(name)) or "params.yaml holds this preset already")
+    os.chdir(working_copy())
+    print(write_preset(name) or "params.yaml holds this preset already")
 
 
 @app.command()
 def seeds(
     count: Annotated[int, typer.Argument(metavar="COUNT", help="How many, from train.seed on.")],
-    output: Annotated[Path, typer.Option(help="Where to write the results, as JSON.")] = Path("reports/seeds.json"),
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the results, as JSON; by default reports/seeds.json.")
+    ] = None,
 ) -> None:
     """Train and evaluate the params with many seeds: mean and spread.
 
@@ -65,6 +75,8 @@ def seeds(
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
+    written = output.absolute() if output else SEEDS
+    os.chdir(working_copy())
     params = read_params()
     results = []
     for result in train_seeds(params, count):
@@ -73,7 +85,7 @@ def seeds(
     summary = summarize(results)
     for name, figures in summary.items():
         print(f"{name:<20}" + "  ".join(f"{figure} {value:.2%}" for figure, value in figures.items()))
-    write_json(output, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
+    write_json(written, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
 
 
 @app.command()
@@ -106,6 +118,7 @@ def tune(
 
     _check_at_least("--trials", trials, 1)
     _check_at_least("--timeout", timeout, 0)
+    os.chdir(working_copy())
     trainers = _workers(workers, ray, cpus_per_trial, gpus_per_trial)
     params = read_params()
     with show_study(trials) as display:
@@ -171,6 +184,7 @@ def promote(
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
 
+    os.chdir(working_copy())
     found, params = find_study(open_store(storage), study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
     if untrained := describe_untrained(found):
@@ -232,7 +246,7 @@ def champion(
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
-    model: Model = "models/model.onnx",
+    model: Model = None,
 ) -> None:
     """Tell which digit a picture holds: class, confidence and spikes.
 
@@ -266,7 +280,7 @@ def predict(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,
-    model: Model = "models/model.onnx",
+    model: Model = None,
 ) -> None:
     """Serve a page to draw digits on, and predictions over HTTP, to this machine alone.
 

@@ -4,12 +4,11 @@ import math
 
 import pytest
 
-from tests.serving.quick_model import NUM_STEPS, quick_model, serving
+from tests.serving.quick_model import NUM_STEPS
+
+pytestmark = pytest.mark.slow
 
 DESKTOP, PHONE = {"width": 1200, "height": 800}, {"width": 360, "height": 640}
-TURNS = [turn / 12 * math.tau for turn in range(13)]
-ZERO = [(0.5 + 0.18 * math.sin(turn), 0.5 - 0.28 * math.cos(turn)) for turn in TURNS]
-ONE = {"width": 1200, "height": 800}, {"width": 360, "height": 640}
 ZERO = [
     (0.5 + 0.18 * math.sin(turn / 20 * math.tau), 0.5 - 0.28 * math.cos(turn / 20 * math.tau)) for turn in range(21)
 ]
@@ -38,12 +37,6 @@ EXTENT = """() => {
     const drawn = [...Array(pad.width * pad.height).keys()].filter((i) => data[4 * i] < 128);
     return [extent(drawn.map((i) => i % pad.width)), extent(drawn.map((i) => Math.floor(i / pad.width)))];
 }"""
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory, params, training_images):
-    with serving(quick_model(tmp_path_factory, params, training_images)) as (_, url):
-        yield url
 
 
 @pytest.fixture

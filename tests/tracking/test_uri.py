@@ -1,7 +1,8 @@
 import pytest
+import sqlalchemy
 
 from lifline.errors import TrackingError
-from lifline.tracking.uri import read_tracking_uri
+from lifline.tracking.uri import read_tracking_uri, sqlite_file
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,14 @@ def test_the_stores_default_is_the_repositorys(monkeypatch, tmp_path, value):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     if value is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
-    assert read_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert sqlite_file(read_tracking_uri()) == tmp_path / "mlflow.db"
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20", "a%2Fb", "what?", "no#1", "me@home:80", "Größe", "a+b&c=d;e"])
+def test_the_repository_may_lie_in_any_folder(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
+    assert sqlite_file(read_tracking_uri()) == tmp_path / name / "mlflow.db"
+    assert sqlalchemy.make_url(read_tracking_uri()).database == str(tmp_path / name / "mlflow.db")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.trace import trace
+from lifline.system.files import sha256_of_bytes
 
+OPSET, IR_VERSION = 18, 8
+"""ONNX's versions that ONNX Runtime reads from 1.15 on."""
+
+SEAL = "sha256"
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
 """Before those of the hidden layers, `hidden_1` and so on."""
 
@@ -77,7 +82,10 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
 
     Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
     `[T, batch, C]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's spikes: float32
-    `[T, batch, H]`. Equal networks give equal bytes.
+    `[T, batch, H]`. ONNX Runtime reads it from 1.15 on.
+
+    Equal networks give equal bytes. The last of them are the metadata's entry `sha256`, the SHA-256 of all bytes
+    before that entry, in hexadecimal: a file that was damaged is known by it.
     """
     classifier = _Classifier(network, decoding).eval().requires_grad_(False)
     example = torch.zeros(2, *network.input_shape)
@@ -86,6 +94,7 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
             classifier,
             (example,),
             dynamo=True,
+            opset_version=OPSET,
             input_names=["image"],
             output_names=_output_names(network),
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
@@ -93,8 +102,10 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
         )
     assert program is not None
     model = program.model_proto
+    model.ir_version = IR_VERSION
     _forget_origins(model)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    _seal(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -150,6 +161,11 @@ def _forget_origins(model: onnx.ModelProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def _seal(model: onnx.ModelProto) -> None:
+    """Append the metadata's last entry, which is the last field of the file."""
+    model.metadata_props.add(key=SEAL, value=sha256_of_bytes(model.SerializeToString(deterministic=True)))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What an exported network takes a picture for; needs ONNX Runtime, not PyTorch."""
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +10,22 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lifline.data.datasets import MNIST
-from lifline.errors import ModelError
+from lifline.errors import LiflineError, ModelError
+from lifline.paths import ONNX_MODEL, repository_root
+from lifline.system.files import sha256_of_bytes
 
 REGISTERED = "models:/"
 HOW_TO_MAKE_ONE = "`dvc repro export` makes models/model.onnx"
 FATAL = 4
 """ONNX Runtime's level of what it logs."""
+
+NOWHERE = "/dev/null"
+"""The folder where ONNX Runtime looks for files that a model names as its data: none is to be found."""
+
+SEAL = b"rJ\n\x06sha256\x12@"
+"""How protobuf begins the metadata's entry by which export seals a file; the SHA-256 itself ends the file."""
+
+SHA256_LENGTH = 64
 
 
 class Prediction(NamedTuple):
@@ -46,15 +57,18 @@ class Predictor:
     """A network in ONNX Runtime; several threads may ask it at once.
 
     Args:
-        model: a file, or `models:/NAME@ALIAS` and the like of MLflow's registry.
+        model: a file, or `models:/NAME@ALIAS` and the like of MLflow's registry; by default the repository's.
 
     Raises:
         ModelError: it is missing, damaged, or not a network of lifline's.
         RegistryError: the registry has no such model.
     """
 
-    def __init__(self, model: str) -> None:
-        self.session = _open(_read(model), model)
+    def __init__(self, model: str | None = None) -> None:
+        self.name = _default() if model is None else model
+        content = _read(self.name)
+        _check_seal(content, self.name)
+        self.session = _open(content, self.name)
         outputs = [output.name for output in self.session.get_outputs()]
         self.hidden = [name for name in outputs if name.startswith("hidden_")]
         metadata = self.session.get_modelmeta().custom_metadata_map
@@ -64,15 +78,39 @@ class Predictor:
             or not {"spikes", "class", "hidden_1"} <= set(outputs)
             or "class_names" not in metadata
         ):
-            raise ModelError(f"{model} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
-        self.classes: list[str] = json.loads(metadata["class_names"])
+            raise ModelError(f"{self.name} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
+        self.classes = _class_names(metadata["class_names"], self.name)
+        self.predict(np.zeros((MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32))
 
     def predict(self, image: NDArray[np.float32]) -> Prediction:
-        """What the network takes an image `[28, 28]` for."""
-        found = self.session.run(["spikes", "class", *self.hidden], {"image": image[None, None]})
-        spikes, decided, hidden_spikes = found[0][:, 0] > 0, int(found[1][0]), np.concatenate(found[2:], axis=-1)[:, 0]
+        """What the network takes an image `[28, 28]` for.
+
+        Raises:
+            ModelError: it fails, or answers as no network of lifline's does.
+        """
+        try:
+            output, (number,), *hidden = self.session.run(
+                ["spikes", "class", *self.hidden], {"image": image[None, None]}
+            )
+            hidden_spikes = np.concatenate(hidden, axis=-1)[:, 0] > 0
+        except Exception as error:  # ONNX Runtime's have no common class
+            raise ModelError(f"{self.name} fails: {_first_line(error)}") from None
+        decided = int(number)
+        if output.shape != (len(hidden_spikes), 1, len(self.classes)) or not 0 <= decided < len(self.classes):
+            raise ModelError(
+                f"{self.name} is not a network of lifline's: it has {len(self.classes)} class_names, spikes of shape "
+                f"{list(output.shape)}, and decides on class {decided}"
+            )
+        spikes = output[:, 0] > 0
         confidence = float(spikes[:, decided].sum() / max(1, spikes.sum()))
-        return Prediction(self.classes[decided], confidence, self.classes, spikes, hidden_spikes > 0)
+        return Prediction(self.classes[decided], confidence, self.classes, spikes, hidden_spikes)
+
+
+def _default() -> str:
+    try:
+        return os.path.relpath(repository_root() / ONNX_MODEL)
+    except LiflineError as error:
+        raise ModelError(f"{error}; --model names a model from elsewhere") from None
 
 
 def _read(model: str) -> bytes:
@@ -86,11 +124,36 @@ def _read(model: str) -> bytes:
         raise ModelError(f"{model} is missing; {HOW_TO_MAKE_ONE}") from None
 
 
+def _check_seal(content: bytes, name: str) -> None:
+    """Refuse a file that was changed since export sealed it; a model of another program's has no seal."""
+    body, seal = content[: -len(SEAL) - SHA256_LENGTH], content[-len(SEAL) - SHA256_LENGTH :]
+    found = sha256_of_bytes(body)
+    if seal.startswith(SEAL) and seal.removeprefix(SEAL) != found.encode():
+        raise ModelError(f"{name} is damaged: its SHA-256 is {found}, not the one at its end")
+
+
 def _open(content: bytes, name: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = 1  # an image is too little work to share
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's have no common class
-        raise ModelError(f"{name} is damaged, or no ONNX model: {str(error).splitlines()[0]}") from None
+        if "External data path" in str(error):
+            raise ModelError(f"{name} names another file as its data; allowed is one file that holds all") from None
+        raise ModelError(f"{name} is damaged, or no ONNX model: {_first_line(error)}") from None
+
+
+def _class_names(text: str, name: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(each, str) and each.isprintable() for each in names):
+        raise ModelError(f"{name} is not a network of lifline's: its class_names are no list of names in JSON")
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -9,8 +9,8 @@ import re
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.resources import files
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lifline.errors import LiflineError, PictureError
 from lifline.serving.picture import read_digit
@@ -34,22 +35,30 @@ HOSTS = (HOST, "localhost")
 """What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
 
 MAX_PORT = 65_535
-TYPES = ("image/png", "image/jpeg")
+TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
 MAX_BYTES = 5_000_000
 MAX_PIXELS = 25_000_000
 START_OF_JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
 MAX_SCANS = 100
 """Of a JPEG; it has about ten, each of which takes as long to decode as its pixels are many."""
 
-MAX_BODIES = 32
-"""Pictures in memory at once; those of further requests stay with the system."""
+MAX_CONNECTIONS = 100
+"""Each has one picture in memory at most."""
+
+BACKLOG = 100
+"""Connections that are accepted at once: some hundred open files more, where a process may have 1024."""
 
 MAX_DECODED = 2
 """Pictures that are decoded at once; each takes up to 150 MB."""
 
-MAX_CONNECTIONS = 500
+HEAD_SECONDS = 10
+"""In which a request's head must have come, after the connection was made or the last answer was sent."""
+
 BODY_SECONDS = 10
-"""In which a request must have sent its picture."""
+"""In which the picture must have come, after the head."""
+
+STOP_SECONDS = 2
+"""In which requests may still be answered once the server is told to stop."""
 
 
 def serve(predictor: Predictor, port: int) -> None:
@@ -61,7 +70,7 @@ def serve(predictor: Predictor, port: int) -> None:
     with listen(port) as listening:
         print(f"Draw a digit at http://{HOST}:{listening.getsockname()[1]} (Ctrl-C stops)", flush=True)
         server = http_server(predictor)
-        with handlers_kept(), suppress(KeyboardInterrupt):  # which uvicorn raises once it has stopped
+        with handlers_kept():
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, server.handle_exit)  # it handles the other two of itself
             server.run(sockets=[listening])
@@ -72,15 +81,71 @@ def http_server(predictor: Predictor) -> uvicorn.Server:
     config = uvicorn.Config(
         application(predictor),
         loop="asyncio",
-        http="h11",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_level="error",
         access_log=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
+        backlog=BACKLOG,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Stops in time, whoever keeps it waiting, and says nothing of it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True  # a second signal changes nothing; uvicorn would print the requests that it cuts off
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut_off)
+        await super().shutdown(sockets)
+
+    def _cut_off(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+class _Connection(H11Protocol):
+    """HTTP where one who is slow keeps nobody waiting.
+
+    A connection is closed if the head of its next request does not come in time. Where there are too many, a new one
+    takes the place of that whose client has kept the server waiting for longest: by a head, a picture, or by not
+    reading an answer. If all are being answered, the new one is refused with 503.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+        if len(self.connections) >= MAX_CONNECTIONS:
+            self._make_room()
+
+    def on_response_complete(self) -> None:
+        self._expect_head()  # first, since the next request may have come already
+        super().on_response_complete()
+
+    def _expect_head(self) -> None:
+        self.waiting_since = self.loop.time()
+        self.loop.call_later(HEAD_SECONDS, self._require_head_after, self.cycle)
+
+    def _require_head_after(self, answered: object) -> None:
+        if self.cycle is answered:  # a head that came whole has begun another
+            self._drop()
+
+    def _make_room(self) -> None:
+        waiting = [each for each in self.connections if isinstance(each, _Connection) and each._waits_for_client()]
+        others = [each for each in waiting if each is not self]
+        if others:
+            min(others, key=lambda each: each.waiting_since)._drop()
+
+    def _waits_for_client(self) -> bool:
+        return self.cycle is None or self.cycle.more_body or self.cycle.response_started
+
+    def _drop(self) -> None:
+        self.connections.discard(self)
+        self.transport.abort()
 
 
 def listen(port: int) -> socket.socket:
@@ -103,14 +168,15 @@ def application(predictor: Predictor) -> Starlette:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    bodies, decoding = asyncio.Semaphore(MAX_BODIES), asyncio.Semaphore(MAX_DECODED)
+    decoding = asyncio.Semaphore(MAX_DECODED)
 
     async def predict(request: Request) -> Response:
         _check_headers(request.headers)
-        async with bodies:
-            picture = await _body(request)
-            async with decoding:
-                return JSONResponse(await run_in_threadpool(_answer, predictor, picture))
+        picture = await _body(request)
+        async with decoding:
+            if await request.is_disconnected():
+                raise HTTPException(400, "nobody waits for the answer")
+            return JSONResponse(await run_in_threadpool(_answer, predictor, picture))
 
     async def home(_: Request) -> Response:
         return HTMLResponse(page, headers=headers)
@@ -152,7 +218,7 @@ def _only_its_own(page: str) -> str:
 def _check_headers(headers: Headers) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TYPES:
-        raise HTTPException(415, f"Content-Type is {kind!r}; allowed are {' and '.join(TYPES)}")
+        raise HTTPException(415, f"Content-Type is {kind!r}; allowed are {', '.join(TYPES)}")
     if int(headers.get("content-length", 0)) > MAX_BYTES:
         raise _too_large()
 
@@ -175,7 +241,7 @@ async def _body(request: Request) -> bytes:
     except ClientDisconnect:
         raise HTTPException(400, "the picture did not come whole") from None
     if not picture:
-        raise HTTPException(400, "the body is empty; it must be a PNG or a JPEG")
+        raise HTTPException(400, "the body is empty; it must be a picture")
     return bytes(picture)
 
 

@@ -34,6 +34,7 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         DamagedError: the file is no file of tensors, has no SHA-256, or another.
         OSError: it cannot be read.
     """
+    path.open("rb").close()  # whose errors name the file; those of safetensors do not
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))

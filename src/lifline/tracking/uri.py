@@ -24,10 +24,23 @@ def read_tracking_uri() -> str:
     """
     uri = os.environ.get(VARIABLE)
     if not uri:
-        return f"sqlite:///{repository_root() / 'mlflow.db'}"
+        return sqlite_uri(repository_root() / "mlflow.db")
     if not _is_allowed(uri):
         raise TrackingError(f"{VARIABLE} is {shown(uri)!r}; allowed is {ALLOWED}")
     return uri
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a store in a SQLite file.
+
+    It names the driver, since MLflow takes what follows `sqlite:///` for a path as it stands, and makes its folder.
+    """
+    return sqlalchemy.URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other store."""
+    return Path(sqlalchemy.make_url(uri).database or "") if uri.startswith("sqlite") else None
 
 
 def is_server(uri: str) -> bool:

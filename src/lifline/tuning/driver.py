@@ -19,6 +19,7 @@ from lifline.paths import DATA
 from lifline.system.signals import signals_held_off
 from lifline.system.tracebacks import clear_frames
 from lifline.tracking import runs as tracking
+from lifline.tracking.run import Run
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params
@@ -95,23 +96,23 @@ def tune(
         _end_forgotten_runs(parent, study)
         watcher.show_start(study)
         _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
-        tracking.log_figures(draw_study(study))
+        parent.log_figures(draw_study(study))
     return study
 
 
-def _end_forgotten_runs(parent: tracking.ParentRun, study: Study) -> None:
+def _end_forgotten_runs(parent: Run, study: Study) -> None:
     """Give the runs of trials that have ended the status of their trial, where MLflow was not told."""
     trials = study.get_trials(deepcopy=False)
-    for number in tracking.running_trials(parent):
+    for number, run in tracking.running_trials(parent):
         if number < len(trials) and trials[number].state in STATUSES:
-            tracking.end_trial_runs(parent, number, STATUSES[trials[number].state], "its end was not told")
+            tracking.end_trial_run(run, STATUSES[trials[number].state], "its end was not told")
 
 
 @dataclass
 class _Running:
     trial: Trial
     params: Params
-    run_id: str | None = None
+    run: Run | None = None
 
 
 class _Driver:
@@ -126,7 +127,7 @@ class _Driver:
         cost: Cost | None,
         workers: Workers,
         watcher: Watcher,
-        parent: tracking.ParentRun,
+        parent: Run,
     ) -> None:
         self.name = name
         self.store = store
@@ -168,7 +169,7 @@ class _Driver:
                 return not is_full(self.study, num_trials)
             with self.store.exclusive(self.study.study_name), signals_held_off():
                 for number in fail_dead_trials(self.store, self.study):
-                    tracking.end_trial_runs(self.parent, number, "FAILED", "its process died")
+                    tracking.close_dead_trial(self.parent, number)
                 trial = next_trial(self.study, self.params, num_trials, self.name)
                 if trial is None:
                     return False
@@ -178,7 +179,7 @@ class _Driver:
     def _begin(self, trial: Trial) -> None:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
-        running.run_id = tracking.start_trial_run(self.parent, running.params, trial.number)
+        running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
         self.workers.begin(trial.number, running.params)
 
     def _on_event(self, event: TrialEvent) -> None:
@@ -202,7 +203,7 @@ class _Driver:
             self.workers.stop(number)
         else:
             self.workers.go_on(number)
-        tracking.log_trial_epoch(self._run_id(number), report)
+        self._run(number).log_metrics(report.as_metrics(), step=report.epoch)
         self.watcher.show_epoch(self.study, number, report)
         if is_hopeless:
             self._end(number, TrialState.PRUNED, reason=f"pruned after epoch {report.epoch}")
@@ -214,25 +215,26 @@ class _Driver:
         return report.epoch < running.params.train.epochs and running.trial.should_prune()
 
     def _on_score(self, number: int, score: Score) -> None:
-        tracking.log_trial_score(self._run_id(number), score.metrics)
+        self._run(number).log_metrics({"validation": score.metrics})
         self.running[number].trial.set_user_attr(TRAINED, True)
         values = [score.accuracy, *([score.costs[self.cost]] if self.cost else [])]
         self._end(number, TrialState.COMPLETE, values=values)
         best = max(trial.values[0] for trial in complete_trials(self.study, trained=True))
-        tracking.log_trial_score(self.parent.run_id, {"accuracy": best})
+        self.parent.log_metrics({"validation": {"accuracy": best}})
 
     def _on_end_told_elsewhere(self, event: TrialEvent) -> None:
         """Let go of a trial whose end another program told the study."""
         if isinstance(event.result, EpochReport):
             self.workers.stop(event.number)
-        self.running.pop(event.number)
+        run = self._run(event.number)
+        del self.running[event.number]
+        tracking.end_trial_run(run, "FAILED", "another program ended the trial")
         self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[event.number])
-        tracking.end_trial_runs(self.parent, event.number, "FAILED", "another program ended the trial")
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
-        run_id = self._run_id(number)
+        run = self._run(number)
         ended = self.study.tell(self.running.pop(number).trial, values, state)
-        tracking.end_trial_run(run_id, STATUSES[state], reason)
+        tracking.end_trial_run(run, STATUSES[state], reason)
         self.watcher.show_trial(self.study, ended)
 
     def _stop_trials(self, reason: str) -> None:
@@ -241,14 +243,14 @@ class _Driver:
                 self._retry(number, reason, is_stopped=True)
 
     def _retry(self, number: int, reason: str, is_stopped: bool = False) -> None:
-        run_id = self.running.pop(number).run_id
+        run = self.running.pop(number).run
         try:
             retry(self.study, number, is_stopped)
         finally:
-            if run_id is not None:
-                tracking.end_trial_run(run_id, "FAILED", reason)
+            if run is not None:
+                tracking.end_trial_run(run, "FAILED", reason)
 
-    def _run_id(self, number: int) -> str:
-        run_id = self.running[number].run_id
-        assert run_id is not None
-        return run_id
+    def _run(self, number: int) -> Run:
+        run = self.running[number].run
+        assert run is not None
+        return run

@@ -32,7 +32,7 @@ DIGEST_BYTES = 32
 
 
 class KernelCache(NullCache):
-    """A function's compiled code, kept from one process to the next: a file for each signature and processor.
+    """Keeps a function's compiled code from one process to the next: a file for each signature and processor.
 
     A file is written whole or not at all, and depends on no other, so that processes may write side by side. One that
     is damaged counts as none.
@@ -44,7 +44,6 @@ class KernelCache(NullCache):
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
-        self._folder = folder
         self._files = _CheckedFiles(str(folder), name, source_stamp=None)
 
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
@@ -70,12 +69,11 @@ class _CheckedFiles(IndexDataCacheFile):
         self._save_data(key, data)
 
     def load(self, key: str) -> Any:
-        try:
+        with suppress(OSError):
             content = Path(self._data_path(key)).read_bytes()
-        except OSError:
-            return None
-        is_whole = content[-DIGEST_BYTES:] == hashlib.sha256(content[:-DIGEST_BYTES]).digest()
-        return self._load_data(key) if is_whole else None
+            if content[-DIGEST_BYTES:] == hashlib.sha256(content[:-DIGEST_BYTES]).digest():
+                return self._load_data(key)
+        return None
 
     def _dump(self, obj: Any) -> bytes:
         content: bytes = super()._dump(obj)
@@ -100,7 +98,7 @@ def cache_folder() -> Path | None:
 
 
 def _places() -> Iterator[Path]:
-    """The places to try: Numba's setting or the user's caches, else beside the sources as Python does."""
+    """Yield the places to try: Numba's setting or the user's caches, else beside the sources as Python does."""
     users = os.environ.get("XDG_CACHE_HOME", "")
     users = users if os.path.isabs(users) else os.path.expanduser("~/.cache")
     yield Path(os.environ.get("NUMBA_CACHE_DIR") or users, "lifline/kernels")

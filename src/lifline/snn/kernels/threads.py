@@ -73,7 +73,7 @@ def on_all_threads(kernel: Any) -> Any:
         kernel(_omp_get_thread_num(), _omp_get_num_threads(), *arguments)
 
     def parallel_region(context: Any, module: Any, arguments: Any, packed: Any) -> Any:
-        """The C function that each thread calls with a pointer to the packed arguments."""
+        """Build the C function that each thread calls with a pointer to the packed arguments."""
         region = ir.Function(module, ir.FunctionType(_VOID, [_POINTER]), module.get_unique_name("lifline_region"))
         region.linkage = "internal"
         builder = ir.IRBuilder(region.append_basic_block())
