@@ -72,12 +72,14 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready):
         assert run.data.params["network.beta"] == str(trial.params["network.beta"])
         assert run.data.params["train.epochs"] == "2"
         assert run.data.metrics["validation/accuracy"] == trial.value
+        assert next(iter(run.data.metrics)) == "validation/accuracy"  # the objective, which MLflow draws first
         assert run.data.metrics["validation/synaptic_operations_per_image"] > 0
         assert f"Part of [{study.study_name}](" in run.data.tags["mlflow.note.content"]
         assert run.info.status == parent.info.status == "FINISHED"
     client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     assert len(client.get_metric_history(children[0].info.run_id, "validation/accuracy")) == 2
     best = max(children, key=lambda run: run.data.metrics["validation/accuracy"])
+    assert parent.data.metrics == {"validation/accuracy": best.data.metrics["validation/accuracy"]}
     description = parent.data.tags["mlflow.note.content"]
     assert all(f"[{run.info.run_name}](" in description for run in children)
     assert description.index(best.info.run_id) == min(description.index(run.info.run_id) for run in children)

@@ -204,6 +204,8 @@ class _Driver:
             run = self._run(number)
             ended = self.study.tell(self.running.pop(number).trial, values, state)
             tracking.end_trial_run(run, STATUSES[state], reason)
+        if state == TrialState.COMPLETE:
+            self._log_best()
         self.watcher.show_trial(self.study, ended)
 
     def _try_again(self, number: int, reason: str, is_stopped: bool = False) -> None:
@@ -214,6 +216,10 @@ class _Driver:
             finally:
                 if run is not None:
                     tracking.end_trial_run(run, "FAILED", reason)
+
+    def _log_best(self) -> None:
+        accuracies = [trial.values[0] for trial in self.study.get_trials(False, [TrialState.COMPLETE])]
+        self.parent.log_metrics({"validation": {"accuracy": max(accuracies)}}, step=len(accuracies))
 
     def _run(self, number: int) -> Run:
         run = self.running[number].run
