@@ -80,6 +80,15 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     assert stderr.endswith("error: beta is 2\n")
 
 
+def test_debug_shows_no_password(monkeypatch, capsys):
+    uri = "http://lifline:hunter-2@127.0.0.1:5000"
+    monkeypatch.setenv("LIFLINE_DEBUG", "1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    _, stderr = ending(raising(ParamsError(f"API request to {uri}/api failed")), capsys)
+    assert "Traceback" in stderr
+    assert "hunter-2" not in stderr.removesuffix(stderr.splitlines(keepends=True)[-1])
+
+
 @pytest.mark.parametrize(
     "main",
     [

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lifline.errors import LiflineError
+from lifline.system.secrets import censored
 from lifline.system.signals import interrupt_on_signals
 
 USER_ERROR = 2
@@ -38,7 +39,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         if message is None:
             raise
         if os.environ.get("LIFLINE_DEBUG") == "1":
-            traceback.print_exc()
+            print(censored(traceback.format_exc(), os.environ.get("MLFLOW_TRACKING_URI", "")), file=sys.stderr)
         _say(message)
         sys.exit(USER_ERROR)
     sys.exit(0)
