@@ -3,6 +3,7 @@
 import itertools
 import signal
 import subprocess
+import weakref
 from contextlib import contextmanager
 
 import mlflow
@@ -317,7 +318,7 @@ def test_interrupted_at_many_writes_it_leaves_nothing_half_done(quick):
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_an_exception_in_a_statement_holds_no_lock_of_the_store(quick, monkeypatch, number):
+def test_an_exception_in_a_statement_ends_the_trial_and_its_run(quick, monkeypatch, number):
     def fail():
         raise KeyboardInterrupt
 
@@ -334,6 +335,27 @@ def test_an_exception_in_a_statement_holds_no_lock_of_the_store(quick, monkeypat
     assert states(the_study().trials) == ["FAIL", "WAITING"]
     assert [run.info.status for run in runs(quick)[1]] == ["FAILED"]
     assert len(counted(finish(2))) == 2
+
+
+def test_what_interrupted_calls_hold_is_let_go_before_trials_are_stopped(quick, monkeypatch):
+    class Cursor:
+        """As one of a store, which holds its lock."""
+
+    class Interrupting(Silent):
+        def show_epoch(self, study, number, report):
+            cursor = Cursor()
+            cursors.append(weakref.ref(cursor))
+            raise KeyboardInterrupt
+
+    def retry(*arguments):
+        still_there.append(cursors[0]())
+        real_retry(*arguments)
+
+    cursors, still_there, real_retry = [], [], driver.retry
+    monkeypatch.setattr(driver, "retry", retry)
+    with pytest.raises(KeyboardInterrupt):
+        finish(1, Interrupting())
+    assert still_there == [None]
 
 
 def test_a_trial_that_another_program_ends_is_let_go(quick, monkeypatch):
