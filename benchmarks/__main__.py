@@ -10,16 +10,19 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.report import print_table, write_results
-from benchmarks.sections import Settings, epoch, growth, inference, memory, recipe, startup, step, workers
+from benchmarks.sections import Settings, busy, epoch, growth, inference, memory, recipe, startup, step, workers
 from benchmarks.task import Task
 from lifline.command import run_command
 from lifline.data.batches import as_input
-from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import LabelledImages
 from lifline.errors import LiflineError
-from lifline.paths import MNIST
+from lifline.paths import DATA
 
 SECTIONS = {
     "step": step.measure,
+    "busy": busy.measure,
     "epoch": epoch.measure,
     "inference": inference.measure,
     "memory": memory.measure,
@@ -40,12 +43,12 @@ def main() -> None:
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise LiflineError(f"{', '.join(missing)} cannot be imported; `make bench` installs what is raced")
-    data = load_mnist(MNIST, "train")
+    data = load_images(MNIST, DATA, "train")
     console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            mnist=MNIST,
+            mnist=DATA,
             images=_save_first(data, NUM_IMAGES, Path(folder)),
             few_images=_save_first(data, Task().batch_size, Path(folder)),
             is_quick=arguments.quick,
@@ -77,7 +80,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _save_first(data: LabelledImages, count: int, folder: Path) -> Path:
     path = folder / f"{count}.npz"
-    np.savez(path, images=as_input(data.images[:count]).numpy(), labels=data.labels[:count].numpy())
+    np.savez(path, images=as_input(data.images[:count]).flatten(1).numpy(), labels=data.labels[:count].numpy())
     return path
 
 

@@ -18,7 +18,7 @@ PAUSE_SECONDS = 0.02
 def start_workers(
     stack: ExitStack, contestants: Mapping[str, Contestant], task: Task, data: Path, iterations: int
 ) -> tuple[dict[str, Worker], dict[str, list[float]]]:
-    """A process for each contestant, ended with `stack`, warmed up by some iterations.
+    """Start a process for each contestant, ended with `stack`, and warm it up by some iterations.
 
     Returns:
         The workers, and what each of their iterations gave.

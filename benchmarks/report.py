@@ -32,17 +32,17 @@ class Table:
 
 
 def spread(values: list[float], unit: str) -> dict[str, Cell]:
-    """Median, min and max as cells of a row."""
+    """Return median, min and max as cells of a row."""
     return {f"median {unit}": median(values), f"min {unit}": min(values), f"max {unit}": max(values)}
 
 
 def describe_machine() -> dict[str, Cell]:
-    """Processor and threads: what the figures hang on."""
+    """Return processor and threads, which the figures hang on."""
     return {"processor": _processor(), "threads": torch.get_num_threads()}
 
 
 def describe_software() -> dict[str, str]:
-    """Versions of Python and of what is raced."""
+    """Return the versions of Python and of what is raced."""
     return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
 
 
@@ -103,7 +103,7 @@ def _as_text(cell: Cell) -> str:
 
 
 def _processor() -> str:
-    """The processor's model name, without marks of trade."""
+    """Return the processor's model name, without marks of trade."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -24,7 +24,7 @@ class Task:
     learning_rate: float = 5e-4
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The first weights, the same for every contestant, of the distribution that `torch.nn.Linear` draws from."""
+        """Draw the first weights, the same for every contestant, from the distribution of `torch.nn.Linear`."""
         generator = np.random.default_rng(seed=0)
         sizes = {"fc1": (self.hidden, NUM_INPUTS), "fc2": (NUM_CLASSES, self.hidden)}
         weights = {}
@@ -35,7 +35,7 @@ class Task:
         return weights
 
     def batches(self, data: Path) -> list[Batch]:
-        """Whole batches of the images and labels in an `.npz` file, in order."""
+        """Return whole batches of the images and labels in an `.npz` file, in order."""
         with np.load(data) as arrays:
             images, labels = arrays["images"], arrays["labels"]
         starts = range(0, len(labels) - self.batch_size + 1, self.batch_size)

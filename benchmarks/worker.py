@@ -74,7 +74,7 @@ class Worker:
         return int(self._ask("reset_peak_memory"))
 
     def peak_memory(self) -> int:
-        """The largest resident set since it was reset, in bytes."""
+        """Return the largest resident set since it was reset, in bytes."""
         return int(self._ask("peak_memory"))
 
     def _ask(self, command: str, **arguments: Any) -> Any:

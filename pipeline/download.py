@@ -2,12 +2,12 @@
 
 from lifline.command import run_command
 from lifline.download import download_mnist
-from lifline.paths import MNIST
+from lifline.paths import DATA
 
 
 def main() -> None:
     """Fetch MNIST from the first source that serves it."""
-    download_mnist(MNIST)
+    download_mnist(DATA)
 
 
 if __name__ == "__main__":

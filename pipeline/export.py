@@ -3,18 +3,19 @@
 from pathlib import Path
 
 from lifline.command import run_command
-from lifline.data.mnist import load_mnist
-from lifline.evaluation.evaluate import read_metrics
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.evaluation.report import EvaluationReport
 from lifline.export.card import model_card
 from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
-from lifline.models import load_network_for
+from lifline.models import load_model_for
 from lifline.params import read_params
 from lifline.paths import (
+    DATA,
     EVALUATION,
     EXPORT_METRICS,
     FIGURES,
     FIRING_RATES,
-    MNIST,
     MODEL,
     MODEL_CARD,
     ONNX_MODEL,
@@ -28,26 +29,28 @@ from lifline.tracking.registry import register
 def main() -> None:
     """Export the trained network to ONNX, and prove on all test images that it is the same network."""
     params = read_params()
-    network = load_network_for(params.network, MODEL)
-    test = load_mnist(MNIST, "test")
-    evaluation = read_metrics(EVALUATION)
-    model_sha256 = sha256_of(MODEL)
-    with tracking.run_of_model(model_sha256, params):
-        model = to_onnx(network, params.network.decoding, onnx_metadata(params, model_sha256, evaluation["accuracy"]))
-        comparison = compare_with_network(model, network, params.network.decoding, test)
+    trained, model_sha256 = load_model_for(params.network, MODEL), sha256_of(MODEL)
+    network, decoding = trained.network, params.network.decoding
+    test = load_images(MNIST, DATA, "test")
+    evaluation = EvaluationReport.read(EVALUATION, model_sha256)
+    with tracking.run_of_model(model_sha256, params) as run:
+        model = to_onnx(
+            network, decoding, onnx_metadata(params, trained.class_names, model_sha256, evaluation.accuracy)
+        )
+        comparison = compare_with_network(model, network, decoding, test)
         for output in (ONNX_MODEL, MODEL_CARD):
             output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
-        card = model_card(params, evaluation, comparison, model_sha256)
+        card = model_card(params, evaluation, comparison)
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
         write_bytes(MODEL_CARD, card.encode())
-        tracking.log_dataset("mnist-test", "test")
+        run.log_dataset("mnist-test", "test")
         figures = FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
-        tracking.log_missing({"test": evaluation}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
-        tracking.log_metrics({"export": comparison._asdict()})
-        tracking.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
-        version = register(tracking.log_onnx(model), evaluation["accuracy"], comparison.class_mismatches, card)
+        run.log_missing({"test": evaluation.as_metrics()}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
+        run.log_metrics({"export": comparison._asdict()})
+        run.log_files(EXPORT_METRICS, MODEL_CARD, Path("dvc.lock"))
+        version = register(run, run.log_onnx(model), evaluation.accuracy, comparison.class_mismatches, card)
     print(f"{comparison.describe()}; registered as version {version}")
 
 

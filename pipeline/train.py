@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from lifline.command import run_command
-from lifline.data.mnist import load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.training import train_tracked
-from lifline.models import save_network
+from lifline.models import Model, save_model
 from lifline.params import read_params
-from lifline.paths import LOSS, MNIST, MODEL, TRAIN_METRICS
+from lifline.paths import DATA, LOSS, MODEL, TRAIN_METRICS
 from lifline.system.files import sha256_of, write_csv, write_json
 from lifline.tracking import runs as tracking
 from lifline.training.report import EpochReport
@@ -22,15 +23,15 @@ def main() -> None:
     """Train the network that the params describe, and track it."""
     params = read_params()
     device = choose_device(params.train.device)
-    images = load_mnist(MNIST, "train")
-    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)):
-        state = train_tracked(params, images, device, checkpoint)
-        save_network(state.network, params.network, MODEL)
+    images = load_images(MNIST, DATA, "train")
+    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)) as run:
+        state = train_tracked(params, images, device, checkpoint, run)
+        save_model(Model(state.network, params.network, MNIST.class_names), MODEL)
         last = state.reports[-1]
         write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
-        tracking.log_files(TRAIN_METRICS, LOSS)
-        tracking.tag_model(sha256_of(MODEL))
+        run.log_files(TRAIN_METRICS, LOSS)
+        run.tag_model(sha256_of(MODEL))
 
 
 def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:

@@ -16,11 +16,13 @@ from hypothesis import settings
 from playwright.sync_api import sync_playwright
 
 from lifline import cli
-from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import LabelledImages
 from lifline.download import download_mnist
 from lifline.errors import DataError
-from lifline.models import new_network, save_network
-from lifline.params import Params, read_params
+from lifline.models import Model, new_network, save_model
+from lifline.params import NetworkParams, Params, read_params
 from lifline.paths import MODEL
 from lifline.presets import change_params, preset_values
 from lifline.system.signals import STOPPING
@@ -66,7 +68,7 @@ def mnist_folder(tmp_path_factory) -> Path:
     """The real MNIST: the pipeline's, or else downloaded as the pipeline would."""
     folder = ROOT / "data/mnist"
     try:
-        load_mnist(folder, "train"), load_mnist(folder, "test")
+        load_images(MNIST, folder, "train"), load_images(MNIST, folder, "test")
     except DataError:
         folder = tmp_path_factory.mktemp("data") / "mnist"
         download_mnist(folder)
@@ -75,12 +77,12 @@ def mnist_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def training_images(mnist_folder) -> LabelledImages:
-    return load_mnist(mnist_folder, "train")
+    return load_images(MNIST, mnist_folder, "train")
 
 
 @pytest.fixture(scope="session")
 def test_images(mnist_folder) -> LabelledImages:
-    return load_mnist(mnist_folder, "test")
+    return load_images(MNIST, mnist_folder, "test")
 
 
 def first(data: LabelledImages, count: int) -> LabelledImages:
@@ -179,10 +181,15 @@ def stage(monkeypatch, capfd):
     return run
 
 
+def untrained(params: NetworkParams, seed: int = 0) -> Model:
+    """A model of these params, with the weights that a seed draws."""
+    return Model(new_network(params, MNIST, seed), params, MNIST.class_names)
+
+
 def save_untrained() -> None:
     """Write a model as the training stage would, for the params in the working directory."""
     params = read_params()
-    save_network(new_network(params.network, seed=0), params.network, MODEL)
+    save_model(untrained(params.network), MODEL)
 
 
 def stage_process(name: str, folder: Path) -> subprocess.Popen:

@@ -2,9 +2,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lifline.data.datasets import MNIST
 from lifline.errors import ModelError
-from lifline.models import load_network, load_network_for, new_network, save_network
-from tests.conftest import changed
+from lifline.models import load_model, load_model_for, new_network, save_model
+from lifline.system.tensor_file import pack
+from tests.conftest import changed, untrained
 
 
 @pytest.fixture
@@ -15,51 +17,109 @@ def small(params):
 @pytest.fixture
 def saved(small, tmp_path):
     path = tmp_path / "model.safetensors"
-    save_network(new_network(small, seed=1), small, path)
+    save_model(untrained(small, seed=1), path)
     return path
 
 
 def test_the_file_alone_rebuilds_the_network(small, saved):
-    network, params = load_network(saved)
-    images = torch.rand(5, 784)
-    assert params == small
-    assert torch.equal(network(images).membrane, new_network(small, seed=1)(images).membrane)
-    assert load_network_for(small, saved).num_steps == 3
+    model = load_model(saved)
+    images = torch.rand(5, 1, 28, 28)
+    assert model.params == small
+    assert model.class_names == tuple("0123456789")
+    assert model.network.input_shape == (1, 28, 28)
+    assert torch.equal(model.network(images).membrane, untrained(small, seed=1).network(images).membrane)
+    assert load_model_for(small, saved).network.num_steps == 3
 
 
-def test_equal_networks_are_equal_files(small, saved, tmp_path):
-    save_network(new_network(small, seed=1), small, tmp_path / "again")
-    save_network(new_network(small, seed=2), small, tmp_path / "other")
+def test_a_network_for_other_images_and_classes_comes_back_as_it_was(small, tmp_path):
+    dataset = MNIST._replace(shape=(3, 17, 23), class_names=("cat", "dog", "mouse"))
+    model = untrained(small)._replace(network=new_network(small, dataset, seed=1), class_names=dataset.class_names)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.class_names == dataset.class_names
+    images = torch.rand(5, 3, 17, 23)
+    assert loaded.network(images).membrane.shape == (3, 5, 3)
+    assert torch.equal(loaded.network(images).membrane, model.network(images).membrane)
+
+
+def test_equal_models_are_equal_files(small, saved, tmp_path):
+    save_model(untrained(small, seed=1), tmp_path / "again")
+    save_model(untrained(small, seed=2), tmp_path / "other")
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
     assert (tmp_path / "other").read_bytes() != saved.read_bytes()
 
 
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as raised:
+        load_model(tmp_path)
+    assert raised.value.filename == str(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelError, match="none is missing; `dvc repro train` makes it"):
-        load_network(tmp_path / "none")
+        load_model(tmp_path / "none")
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, 400, -1])
 def test_a_truncated_file_is_refused(saved, length):
     saved.write_bytes(saved.read_bytes()[:length])
     with pytest.raises(ModelError, match="is damaged"):
-        load_network(saved)
+        load_model(saved)
+
+
+def test_a_flipped_bit_is_refused_wherever_it_is(saved):
+    content = saved.read_bytes()
+    places = [
+        *range(0, len(content), 997),
+        *(content.index(word) for word in (b"beta", b"0.95", b"latency", b"sha256")),
+    ]
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        saved.write_bytes(flipped)
+        with pytest.raises(ModelError, match=r"is damaged|is not a model of lifline's"):
+            load_model(saved)
 
 
 def test_weights_of_another_shape_are_refused(small, saved):
-    network = new_network(small.model_copy(update={"hidden": [7]}), seed=0)
-    save_network(network, small, saved)
+    other = untrained(small.model_copy(update={"hidden": [7]}))
+    save_model(other._replace(params=small), saved)
     with pytest.raises(ModelError, match="is damaged"):
-        load_network(saved)
+        load_model(saved)
 
 
-@pytest.mark.parametrize("header", [None, {"network": "{}"}, {"network": '{"beta": 7}'}, {"network": "["}])
-def test_someone_elses_safetensors_is_refused(tmp_path, header):
-    save_file({"weight": torch.zeros(3)}, tmp_path / "other", metadata=header)
-    with pytest.raises(ModelError, match="is not a network of lifline's"):
-        load_network(tmp_path / "other")
+def test_weights_of_another_type_are_refused(small, saved):
+    model = untrained(small)
+    model.network.double()
+    save_model(model, saved)
+    with pytest.raises(ModelError, match=r"is damaged: layers\.0\.\w+ is torch\.float64, allowed is torch\.float32"):
+        load_model(saved)
 
 
-def test_a_network_made_for_other_params_is_refused(small, saved):
+def test_a_header_that_asks_for_more_than_the_file_holds_takes_no_memory(small, saved):
+    described = {
+        "network": small.model_dump() | {"hidden": [65_536] * 16},  # 275 GB
+        "input_shape": [1, 28, 28],
+        "class_names": ["0", "1"],
+    }
+    saved.write_bytes(pack({"layers.0.weight": torch.zeros(3)}, described))
+    with pytest.raises(ModelError, match="is damaged"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("header", [{}, {"network": {}}, {"network": {"beta": 7}}, {"network": []}])
+def test_a_header_of_someone_elses_is_refused(tmp_path, header):
+    (tmp_path / "other").write_bytes(pack({"weight": torch.zeros(3)}, header))
+    with pytest.raises(ModelError, match="is not a model of lifline's"):
+        load_model(tmp_path / "other")
+
+
+def test_someone_elses_safetensors_is_refused(tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other")
+    with pytest.raises(ModelError, match=r"is damaged: .*recorded is none"):
+        load_model(tmp_path / "other")
+
+
+def test_a_model_made_for_other_params_is_refused(small, saved):
     with pytest.raises(ModelError, match=r"trained with network\.beta 0\.95, but params\.yaml has 0\.5; `dvc repro"):
-        load_network_for(small.model_copy(update={"beta": 0.5}), saved)
+        load_model_for(small.model_copy(update={"beta": 0.5}), saved)

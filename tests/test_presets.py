@@ -1,15 +1,15 @@
-"""What `lifline preset` does to params.yaml."""
+"""What `lifline preset` does to params.yaml, and how params are known by their recipe."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from lifline import cli
 from lifline.errors import ParamsError
 from lifline.params import all_fields, read_params
-from lifline.presets import change_params, preset_values
-from tests.conftest import ROOT
+from lifline.presets import change_params, nearest_recipe, preset_values, write_preset
+from tests.conftest import ROOT, changed
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 NOT_OF_A_RECIPE = {
@@ -67,39 +67,87 @@ def test_a_list_is_written_in_a_line(params_file):
     assert "  hidden: [800, 700]  " in params_file.read_text()
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr("sys.argv", ["lifline", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code, *capsys.readouterr()
+@pytest.mark.parametrize("name", ["fast", "tutorial"])
+def test_the_way_back_to_the_default_leaves_no_byte_changed(params_file, name):
+    committed = params_file.read_bytes()
+    assert write_preset(name) != ""
+    assert write_preset("default") != ""
+    assert params_file.read_bytes() == committed
 
 
-def test_the_command_prints_the_diff(params_file, monkeypatch, capsys):
-    code, out, err = command(monkeypatch, capsys, "preset", "tutorial")
+def test_the_way_back_from_values_that_are_longer_or_written_otherwise_does_too(params_file):
+    committed = params_file.read_bytes()
+    change_params({
+        "train.learning_rate": 0.0012345678901234567,
+        "network.hidden": [800, 800, 800, 800, 800],
+        "augmentation.elastic": 1.5,
+    })  # fmt: skip
+    change_params({"train.learning_rate": 0.001, "augmentation.elastic": 0.75})
+    assert "learning_rate: 0.001 " in params_file.read_text()
+    assert "+  learning_rate: 1.0e-3       # of Adam" in write_preset("default")
+    assert params_file.read_bytes() == committed
+    assert write_preset("default") == ""
+
+
+def test_a_comment_that_stands_elsewhere_stays_there(params_file):
+    params_file.write_text(params_file.read_text().replace("epochs: 60\n", "epochs: 60     # all of them\n"))
+    change_params({"train.epochs": 5})
+    assert "  epochs: 5      # all of them\n" in params_file.read_text()
+
+
+def test_a_preset_is_written_from_any_folder_into_the_working_copys_own_params(params_file, lifline, monkeypatch):
+    (params_file.parent / "notebooks/deep").mkdir(parents=True)
+    monkeypatch.chdir(params_file.parent / "notebooks/deep")
+    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # as in the copy that `dvc exp run --temp` works in
+    code, _, err = lifline("preset", "fast")
+    assert (code, err) == (0, "")
+    assert read_params(params_file).train.epochs == 8
+
+
+def test_outside_of_a_repository_a_preset_is_not_looked_for(params_file, lifline):
+    Path("dvc.yaml").unlink()
+    code, _, err = lifline("preset", "fast")
+    assert (code, err) == (2, f"error: {Path.cwd()} is not inside a lifline repository: no dvc.yaml here or above\n")
+
+
+def test_what_is_no_param_of_a_recipe_is_named(params_file):
+    before = params_file.read_bytes()
+    with pytest.raises(
+        ParamsError, match=r"^tune\.epochs is no param of a recipe; allowed are data\.validation_size, "
+    ):
+        change_params({"network.beta": 0.5, "tune.epochs": 3})
+    assert params_file.read_bytes() == before
+
+
+def test_the_command_prints_the_diff(params_file, lifline):
+    code, out, err = lifline("preset", "tutorial")
     assert (code, err) == (0, "")
     assert "+  num_steps: 25 " in out
     assert read_params().network.num_steps == 25
-    code, out, _ = command(monkeypatch, capsys, "preset", "tutorial")
+    code, out, _ = lifline("preset", "tutorial")
     assert (code, out) == (0, "params.yaml holds this preset already\n")
 
 
-def test_an_unknown_preset_is_named_with_those_there_are(params_file, monkeypatch, capsys):
-    code, out, err = command(monkeypatch, capsys, "preset", "tutoral")
+def test_an_unknown_preset_is_named_with_those_there_are(params_file, lifline):
+    code, out, err = lifline("preset", "tutoral")
     assert (code, out) == (2, "")
     assert err == f"error: preset is 'tutoral'; allowed is one of presets/: {', '.join(PRESETS)}\n"
 
 
-def test_a_preset_of_the_users_own_is_checked(params_file, monkeypatch, capsys):
+def test_a_preset_of_the_users_own_is_checked(params_file, lifline):
     for text, message in (
         ("network", "presets/mine.yaml must hold the sections"),
         ("network: 5", "presets/mine.yaml must hold sections of keys and values"),
         ("network: {beta: 7}", "network.beta is 7; allowed is a number from 0 to 1"),
         ("netwrk: {beta: 7}", "netwrk is unknown; allowed are data, network"),
         ("network: {beta: [}", "presets/mine.yaml is not valid YAML: line 1"),
+        ("network: &it {beta: *it}", "presets/mine.yaml holds itself in line 1"),
+        ("network: {<<: 5}", "presets/mine.yaml is not valid YAML: line 1: expected a mapping"),
+        ("1: {2: 3}", "1 is unknown; allowed are data, network"),
         ("network: {beta: \xff}", "presets/mine.yaml is not valid YAML: 'utf-8'"),
     ):
         Path("presets/mine.yaml").write_bytes(text.encode("latin-1"))
-        code, _, err = command(monkeypatch, capsys, "preset", "mine")
+        code, _, err = lifline("preset", "mine")
         assert code == 2
         assert err.startswith(f"error: {message}")
         assert err.count("\n") == 1
@@ -115,22 +163,22 @@ def test_a_preset_of_the_users_own_is_checked(params_file, monkeypatch, capsys):
         (["preset", "--force"], "No such option: --force"),
     ],
 )
-def test_a_command_that_is_not_understood_is_one_line(params_file, monkeypatch, capsys, arguments, message):
-    code, out, err = command(monkeypatch, capsys, *arguments)
+def test_a_command_that_is_not_understood_is_one_line(params_file, lifline, arguments, message):
+    code, out, err = lifline(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
 
 
-def test_without_a_params_file_it_says_so(params_file, monkeypatch, capsys):
+def test_without_a_params_file_it_says_so(params_file, lifline):
     params_file.unlink()
-    code, _, err = command(monkeypatch, capsys, "preset", "tutorial")
+    code, _, err = lifline("preset", "tutorial")
     assert code == 2
     assert err == "error: params.yaml is missing; stages run in the folder that holds it\n"
 
 
-def test_help_names_each_preset(params_file, monkeypatch, capsys):
-    code, out, _ = command(monkeypatch, capsys, "preset", "--help")
+def test_help_names_each_preset(params_file, lifline):
+    code, out, _ = lifline("preset", "--help")
     assert code == 0
     assert f"Write a recipe into params.yaml: {', '.join(PRESETS)}." in out
 
@@ -145,6 +193,10 @@ def test_help_names_each_preset(params_file, monkeypatch, capsys):
         ("{quoted}", True),
         ("{block}", False),
         ("{alias}", False),
+        ("\ufeff{params}", True),
+        ("{merge}", False),
+        ("{merged_section}", True),
+        ("{twice}", True),
     ],
 )
 def test_odd_yaml_keeps_its_oddities_or_is_left_alone(params_file, text, changed):
@@ -155,6 +207,9 @@ def test_odd_yaml_keeps_its_oddities_or_is_left_alone(params_file, text, changed
         wide=params.replace("\n  ", "\n        "),
         quoted=params.replace("loss: rate_mse", "'loss': 'rate_mse'"),
         block=params.replace("hidden: [1000]", "hidden:\n    - 1000  # first\n   "),
+        merge=params.replace("  shear: 0.1 ", "  <<: {shear: 0.1}"),
+        merged_section=params.replace("export:\n  max_class_mismatches: 0", "<<: {export: {max_class_mismatches: 0}}"),
+        twice=params.replace("beta: 0.9 ", "beta: &it 0.9 ").replace("threshold: 1.0 ", "threshold: &it 1.0 "),
         alias=params.replace("scale: 0.08 ", "scale: &it 0.08 ").replace("shear: 0.1 ", "shear: *it"),
     )
     params_file.write_bytes(written.encode())
@@ -193,3 +248,41 @@ def test_presets_are_yaml_with_a_line_about_them():
         text = (ROOT / f"presets/{name}.yaml").read_text()
         assert text.startswith("# ")
         assert set(YAML(typ="safe").load(text)) == {"network", "train", "augmentation", "data"}
+
+
+def test_the_committed_params_are_the_default_recipe(params_file):
+    recipe = nearest_recipe(read_params())
+    assert (recipe.title(), recipe.differences) == ("default", {})
+    assert recipe.describe() == "default"
+
+
+@pytest.mark.parametrize("preset", ["default", "fast", "tutorial"])
+def test_a_recipe_is_known_whatever_the_seed(params_file, preset):
+    params = read_params().with_values(preset_values(preset) | {"train.seed": 7})
+    assert nearest_recipe(params).title() == preset
+
+
+def test_what_differs_is_named(params_file, params):
+    recipe = nearest_recipe(changed(params, network={"beta": 0.9, "num_steps": 20}))
+    assert recipe.title() == "tutorial: beta 0.9, num_steps 20"
+    assert recipe.describe() == "tutorial with network.beta 0.9 (not 0.95), network.num_steps 20 (not 25)"
+
+
+def test_a_title_stays_short(params_file, params):
+    network = {"beta": 0.9, "num_steps": 20, "hidden": [800, 800], "threshold": 2.0, "surrogate": "fast_sigmoid"}
+    assert nearest_recipe(changed(params, network=network)).title() == (
+        "tutorial: hidden [800, 800], beta 0.9, threshold 2.0, 2 more"
+    )
+
+
+def test_of_two_presets_that_fit_the_one_that_says_more_is_taken_and_a_bad_one_is_passed_over(params_file):
+    Path("presets/cheap.yaml").write_text("network:\n  beta: 0.9\n")
+    for name, text in {"typo": "network:\n  betta: 0.9\n", "bad": "network:\n  beta: high\n", "empty": ""}.items():
+        Path(f"presets/{name}.yaml").write_text(text)
+    Path("presets/folder.yaml").mkdir()
+    assert nearest_recipe(read_params()).title() == "default"
+
+
+def test_without_presets_there_is_no_recipe(params_file, params):
+    shutil.rmtree("presets")
+    assert nearest_recipe(params).title() == "no preset"

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
-from lifline.data.mnist import load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
 
 BATCH_SIZE = 500
 
@@ -16,16 +17,16 @@ Classify = Callable[[Tensor], Tensor]
 
 
 def all_images(classify: Classify, mnist: Path) -> Iterator[int]:
-    """Each `next()` classifies the whole test set and gives the number of classes that are right."""
-    batches = list(batches_in_order(load_mnist(mnist, "test"), BATCH_SIZE))
+    """Classify the whole test set at each `next()`, which gives the number of classes that are right."""
+    batches = list(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
     yield 0  # made ready
     while True:
-        yield sum(int((classify(images) == labels).sum()) for images, labels in batches)
+        yield sum(int((classify(images.flatten(1)) == labels).sum()) for images, labels in batches)
 
 
 def one_by_one(classify: Classify, mnist: Path) -> Iterator[int]:
-    """Each `next()` classifies one test image and gives its class."""
-    images, _ = next(batches_in_order(load_mnist(mnist, "test"), BATCH_SIZE))
+    """Classify one test image at each `next()`, which gives its class."""
+    images, _ = next(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
     yield 0
-    for image in cycle(images.split(1)):
+    for image in cycle(images.flatten(1).split(1)):
         yield int(classify(image))

@@ -17,16 +17,18 @@ from torchvision import datasets, transforms
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.contestants.snntorch_networks import TutorialNetwork
 from benchmarks.contestants.torch_training import load_weights
-from benchmarks.task import ADAM_BETAS, NUM_INPUTS, Task
-from lifline.data.batches import batches_in_order, split_off_validation
-from lifline.data.mnist import load_mnist
+from benchmarks.task import ADAM_BETAS, Task
+from lifline.data.batches import batches_in_order
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import split_off_validation
 from lifline.params import read_params
 from lifline.presets import preset_values
 from lifline.training.fit import TrainingState, fit
 
 
 def tutorial(task: Task, mnist: Path) -> Iterator[float]:
-    """The tutorial's data loaders, training loop and printouts."""
+    """Run the tutorial's data loaders, training loop and printouts."""
     torch.manual_seed(0)  # the order of the images
     network = TutorialNetwork(task)
     load_weights(network, task)
@@ -37,16 +39,18 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
         loaders = _tutorial_loaders(root, task.batch_size)
         yield 0
         yield _tutorial_epoch(network, *loaders, task)
-    yield _test_accuracy(lambda images: network(images)[0], mnist)
+    yield _test_accuracy(lambda images: network(images.flatten(1))[0], mnist)
 
 
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
-    """`lifline.training.fit.fit` on all training images, and its validation."""
+    """Run `lifline.training.fit.fit` on all training images, and its validation."""
     params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
-    training = load_mnist(mnist, "train")
+    training = load_images(MNIST, mnist, "train")
     _, validation = split_off_validation(training, params.data.validation_size)
-    new_network(task)(torch.zeros(1, NUM_INPUTS)).membrane.sum().backward()  # loads the kernels, as imports do
-    network = new_network(task)
+    new_network(task, MNIST.shape)(
+        torch.zeros(1, *MNIST.shape)
+    ).membrane.sum().backward()  # loads the kernels, as imports do
+    network = new_network(task, MNIST.shape)
     yield 0
     (report,) = fit(TrainingState(network, params.train.seed), training, validation, params)
     yield report.iteration
@@ -70,7 +74,7 @@ def _tutorial_loaders(root: str, batch_size: int) -> tuple[DataLoader[Any], Data
 
 
 def _tutorial_epoch(net: nn.Module, train_loader: DataLoader[Any], test_loader: DataLoader[Any], task: Task) -> int:
-    """The tutorial's training loop; returns the number of its iterations."""
+    """Run the tutorial's training loop; returns the number of its iterations."""
     batch_size, num_steps = task.batch_size, task.num_steps
     loss = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=task.learning_rate, betas=ADAM_BETAS)
@@ -112,7 +116,7 @@ def _tutorial_printer(net: nn.Module, counter: int, *sets: tuple[list[float], Te
 
 @torch.no_grad()
 def _test_accuracy(spikes_of: Callable[[Tensor], Tensor], mnist: Path) -> float:
-    data = load_mnist(mnist, "test")
+    data = load_images(MNIST, mnist, "test")
     correct = sum(
         int((spikes_of(images).sum(0).argmax(1) == labels).sum()) for images, labels in batches_in_order(data, 500)
     )

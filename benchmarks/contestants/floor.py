@@ -10,12 +10,12 @@ from benchmarks.task import ADAM_BETAS, NUM_CLASSES, Task
 
 
 def with_readout(task: Task, data: Path) -> Iterator[float]:
-    """All five products: the readout layer's three run over `[T*B]` rows."""
+    """Run all five products; the readout layer's three are over `[T*B]` rows."""
     return _run(task, data, _readout_products(task))
 
 
 def without_readout(task: Task, data: Path) -> Iterator[float]:
-    """The input layer's two products alone, for an implementation that fuses the readout layer with the neurons."""
+    """Run the input layer's two products alone, for an implementation that fuses the readout layer with the neurons."""
     return _run(task, data, lambda: None)
 
 

@@ -1,6 +1,6 @@
 """lifline, by its public names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,14 +10,16 @@ from benchmarks.contestants.classification import Classify, all_images, one_by_o
 from benchmarks.contestants.torch_training import torch_batches
 from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
 from lifline.data.augmentation import augment as augmentation_of_lifline
+from lifline.data.datasets import MNIST
 from lifline.params import read_params
-from lifline.snn import SpikingNetwork, decode
-from lifline.snn.loss import make_loss, membrane_ce
-from lifline.training.fit import Adam
+from lifline.snn import Lif, SpikingNetwork, decode
+from lifline.snn.loss import membrane_ce
+from lifline.training.objective import make_loss
+from lifline.training.optimizer import Adam
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """The step of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
+    """Train by the steps of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
     network = new_network(task)
     adam = Adam(network)
     for images, labels in torch_batches(task, data):
@@ -29,7 +31,7 @@ def train(task: Task, data: Path) -> Iterator[Tensor]:
 
 
 def train_recipe(task: Task, data: Path) -> Iterator[Tensor]:
-    """The step of the recipe in params.yaml, without its augmentation."""
+    """Train by the recipe in params.yaml, without its augmentation."""
     params = read_params()
     network, loss = new_network(task), make_loss(params.train)
     adam = Adam(network)
@@ -42,26 +44,26 @@ def train_recipe(task: Task, data: Path) -> Iterator[Tensor]:
 
 
 def augment(task: Task, data: Path) -> Iterator[float]:
-    """The augmentation of the recipe in params.yaml, alone."""
+    """Augment as the recipe in params.yaml does, and nothing else."""
     augmentation, generator = read_params().augmentation, torch.Generator()
     for images, _ in torch_batches(task, data):
-        augmentation_of_lifline(images, augmentation, generator)
+        augmentation_of_lifline(images.unflatten(1, MNIST.shape), augmentation, generator)
         yield 0.0
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:
-    """The network on the test set."""
+    """Run the network on the test set."""
     return all_images(_classifier(task), mnist)
 
 
 def classify_one(task: Task, mnist: Path) -> Iterator[int]:
-    """The network on single images."""
+    """Run the network on single images."""
     return one_by_one(_classifier(task), mnist)
 
 
-def new_network(task: Task) -> SpikingNetwork:
-    """The task's network."""
-    network = SpikingNetwork(NUM_INPUTS, [task.hidden], NUM_CLASSES, beta=task.beta, num_steps=task.num_steps)
+def new_network(task: Task, input_shape: Sequence[int] = (NUM_INPUTS,)) -> SpikingNetwork:
+    """Make the task's network."""
+    network = SpikingNetwork(input_shape, [task.hidden], NUM_CLASSES, Lif(task.beta), task.num_steps)
     weights = map(torch.from_numpy, task.weights().values())
     network.load_state_dict(dict(zip(network.state_dict(), weights, strict=True)))
     return network

@@ -44,6 +44,6 @@ class Network(nn.Module):
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """As the library's users write it."""
+    """Train as the library's users write it."""
     network = Network(task)
     return train_network(network, lambda images, labels: loss_on_membrane(network(images), labels), task, data)

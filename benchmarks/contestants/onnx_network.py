@@ -11,17 +11,17 @@ from torch import Tensor
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.task import Task
-from lifline.data.published import IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.export.onnx import to_onnx
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:
-    """The model on the test set."""
+    """Run the model on the test set."""
     return all_images(_classifier(task), mnist)
 
 
 def classify_one(task: Task, mnist: Path) -> Iterator[int]:
-    """The model on single images."""
+    """Run the model on single images."""
     return one_by_one(_classifier(task), mnist)
 
 
@@ -31,7 +31,7 @@ def _classifier(task: Task) -> Classify:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def classify(images: Tensor) -> Tensor:
-        (classes,) = session.run(["class"], {"image": images.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE).numpy()})
+        (classes,) = session.run(["class"], {"image": images.reshape(-1, 1, MNIST.shape[-1], MNIST.shape[-1]).numpy()})
         return torch.from_numpy(classes)
 
     return classify

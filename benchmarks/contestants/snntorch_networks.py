@@ -47,7 +47,7 @@ class HoistedNetwork(TutorialNetwork):
     """The input layer computed once, since its input is the same at every step."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the tutorial's network."""
+        """Return what the tutorial's network does."""
         mem1 = self.lif1.init_leaky()
         mem2 = self.lif2.init_leaky()
         spk2_rec = []
@@ -63,7 +63,7 @@ class HoistedNetwork(TutorialNetwork):
 
 
 def tutorial_loss(mem_rec: Tensor, targets: Tensor) -> Tensor:
-    """The tutorial's loss, step by step."""
+    """Sum the tutorial's loss step by step."""
     loss = nn.CrossEntropyLoss()
     loss_val = torch.zeros(1)
     for step in range(len(mem_rec)):
@@ -72,24 +72,24 @@ def tutorial_loss(mem_rec: Tensor, targets: Tensor) -> Tensor:
 
 
 def train_tutorial(task: Task, data: Path) -> Iterator[Tensor]:
-    """The tutorial's training step."""
+    """Train the tutorial's network as the tutorial does."""
     network = TutorialNetwork(task)
     return train_network(network, lambda images, labels: tutorial_loss(network(images)[1], labels), task, data)
 
 
 def train_hoisted(task: Task, data: Path) -> Iterator[Tensor]:
-    """The training step of one who has seen where its time goes."""
+    """Train as one does who has seen where the time goes."""
     network = HoistedNetwork(task)
     return train_network(network, lambda images, labels: loss_on_membrane(network(images)[1], labels), task, data)
 
 
 def classify_all(task: Task, mnist: Path) -> Iterator[int]:
-    """The tutorial's network on the test set."""
+    """Run the tutorial's network on the test set."""
     return all_images(_classifier(task), mnist)
 
 
 def classify_one(task: Task, mnist: Path) -> Iterator[int]:
-    """The tutorial's network on single images."""
+    """Run the tutorial's network on single images."""
     return one_by_one(_classifier(task), mnist)
 
 

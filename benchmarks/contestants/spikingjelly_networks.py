@@ -32,7 +32,7 @@ class Network(nn.Module):
         return self.readout(self.fc1(images.expand(self.num_steps, *images.shape)))
 
     def readout(self, current: Tensor) -> Tensor:
-        """The rest of the network, from the hidden neurons' current `[T, B, H]`."""
+        """Run the rest of the network, from the hidden neurons' current `[T, B, H]`."""
         spikes = self.lif2(self.fc2(self.lif1(current)))
         membrane = self.lif2.v_seq + spikes.detach()  # it keeps the membrane after the reset
         functional.reset_net(self)
@@ -43,7 +43,7 @@ class HoistedNetwork(Network):
     """The input layer computed once, its result repeated at every step."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """As `Network`."""
+        """Return what `Network` does."""
         current = nn.functional.linear(images, self.fc1.weight, self.fc1.bias)
         return self.readout(current.expand(self.num_steps, *current.shape))
 
@@ -58,7 +58,7 @@ class PlainNetwork(nn.Module):
         self.fc2 = nn.Linear(task.hidden, NUM_CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """As `Network`."""
+        """Return what `Network` does."""
         current = self.fc1(images)
         hidden = torch.zeros_like(current), torch.zeros_like(current)
         output = torch.zeros(len(images), NUM_CLASSES), torch.zeros(len(images), NUM_CLASSES)
@@ -75,7 +75,7 @@ class PlainNetwork(nn.Module):
 
 
 def new_neuron(beta: float, store_v_seq: bool = False) -> neuron.LIFNode:
-    """The library's neuron that is nearest to `lif`: an input that does not decay, the same surrogate."""
+    """Make the library's neuron that is nearest to `lif`: an input that does not decay, the same surrogate."""
     return neuron.LIFNode(
         tau=1 / (1 - beta),
         decay_input=False,
@@ -88,7 +88,7 @@ def new_neuron(beta: float, store_v_seq: bool = False) -> neuron.LIFNode:
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
-    """As the library's users write it."""
+    """Train as the library's users write it."""
     return _train(Network(task), task, data)
 
 
@@ -98,7 +98,7 @@ def train_hoisted(task: Task, data: Path) -> Iterator[Tensor]:
 
 
 def train_plain(task: Task, data: Path) -> Iterator[Tensor]:
-    """What both must equal."""
+    """Train what both must equal."""
     return _train(PlainNetwork(task), task, data)
 
 

@@ -29,7 +29,7 @@ def load_weights(network: nn.Module, task: Task) -> None:
 
 
 def torch_batches(task: Task, data: Path) -> Iterator[tuple[Tensor, Tensor]]:
-    """The task's batches as tensors, over and over."""
+    """Yield the task's batches as tensors, over and over."""
     return cycle([(torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in task.batches(data)])
 
 

@@ -41,7 +41,7 @@ def measure(settings: Settings) -> Table:
 
 
 def _growth(racer: Contestant, num_steps: int, settings: Settings) -> int:
-    """Bytes."""
+    """Return the bytes that a few training steps add at their peak."""
     with Worker(racer.environment) as worker:
         worker.start(racer.target, Task(num_steps=1), settings.few_images)
         worker.advance(1)

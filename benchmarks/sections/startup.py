@@ -32,7 +32,7 @@ def measure(settings: Settings) -> Table:
 
 
 def _start(racer: Contestant, settings: Settings) -> tuple[float, float]:
-    """Seconds of the import, and from there to the end of the first step."""
+    """Return the seconds of the import, and from there to the end of the first step."""
     with Worker(racer.environment) as worker:
         import_seconds = worker.start(racer.target, Task(), settings.few_images)
         return import_seconds, worker.advance(1).seconds[0]

@@ -42,7 +42,7 @@ def measure(settings: Settings) -> Table:
 
 
 def _study(mnist: Path, workers: int, trials: int) -> float:
-    """Seconds of a study in a repository of its own."""
+    """Run a study in a repository of its own; returns the seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("params.yaml", "dvc.yaml"):
             shutil.copy(repository_root() / name, folder)

@@ -1,6 +1,7 @@
 """The `lifline` command: what is not a stage of the pipeline."""
 
 import math
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from lifline.command import INTERRUPTED, USER_ERROR, run_command
 from lifline.errors import LiflineError, PictureError
+from lifline.paths import SEEDS, working_copy
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -38,7 +40,7 @@ Storage = Annotated[
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it in the folder with params.yaml.",
+    help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it anywhere in the repository.",
 )
 
 
@@ -49,15 +51,18 @@ def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of p
     What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
-    from lifline.presets import change_params, preset_values
+    from lifline.presets import write_preset
 
-    print(change_params(preset_values(name)) or "params.yaml holds this preset already")
+    os.chdir(working_copy())
+    print(write_preset(name) or "params.yaml holds this preset already")
 
 
 @app.command()
 def seeds(
     count: Annotated[int, typer.Argument(metavar="COUNT", help="How many, from train.seed on.")],
-    output: Annotated[Path, typer.Option(help="Where to write the results, as JSON.")] = Path("reports/seeds.json"),
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the results, as JSON; by default reports/seeds.json.")
+    ] = None,
 ) -> None:
     """Train and evaluate the params with many seeds: mean and spread.
 
@@ -70,6 +75,8 @@ def seeds(
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
+    written = output.absolute() if output else SEEDS
+    os.chdir(working_copy())
     params = read_params()
     results = []
     for result in train_seeds(params, count):
@@ -78,7 +85,7 @@ def seeds(
     summary = summarize(results)
     for name, figures in summary.items():
         print(f"{name:<20}" + "  ".join(f"{figure} {value:.2%}" for figure, value in figures.items()))
-    write_json(output, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
+    write_json(written, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
 
 
 @app.command()
@@ -111,6 +118,7 @@ def tune(
 
     _check_at_least("--trials", trials, 1)
     _check_at_least("--timeout", timeout, 0)
+    os.chdir(working_copy())
     crew = _workers(workers, ray, cpus_per_trial, gpus_per_trial)
     params = read_params()
     with show_study(trials) as display:
@@ -170,6 +178,7 @@ def promote(
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
 
+    os.chdir(working_copy())
     found, params = find_study(open_store(storage), study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
     for name, (then, now) in differences(found, params).items():
@@ -250,7 +259,7 @@ def predict(
         prediction = predictor.predict(image)
         print(f"{path}: {prediction.describe()}")
         if show:
-            from lifline.figures.draw import draw_prediction
+            from lifline.figures.prediction import draw_prediction
             from lifline.system.files import write_bytes
 
             drawn = Path(f"{path}.spikes.png")

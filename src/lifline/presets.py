@@ -3,16 +3,17 @@
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
 
 from lifline.errors import ParamsError
-from lifline.params import Params, read_params, read_sections
+from lifline.params import Params, parse_yaml, read_params, read_sections
 from lifline.system.files import write_bytes
 
 PARAMS = Path("params.yaml")
@@ -31,29 +32,46 @@ def preset_values(name: str) -> dict[str, Any]:
     Raises:
         ParamsError: there is no such preset, or it is not made of sections of keys and values.
     """
-    names = preset_names()
-    if name not in names:
-        raise ParamsError(f"preset is {name!r}; allowed is one of {PRESETS}/: {', '.join(names)}")
-    path = PRESETS / f"{name}.yaml"
+    path = _path_of(name)
     sections = read_sections(path)
     if not all(isinstance(values, dict) for values in sections.values()):
         raise ParamsError(f"{path} must hold sections of keys and values")
     return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
 
 
-def change_params(values: Mapping[str, Any]) -> str:
+def write_preset(name: str) -> str:
+    """Write a preset into `params.yaml`, numbers as it writes them; returns the difference, as a diff.
+
+    Raises:
+        ParamsError: as of `preset_values` and `change_params`.
+    """
+    values = preset_values(name)
+    return change_params(values, _literals(_path_of(name).read_bytes().decode()))
+
+
+def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None = None) -> str:
     """Write values, by dotted name, into `params.yaml`; returns the difference, as a diff.
+
+    `written` has how values are to be written, also those that stand there in another way: 0.001 for 1.0e-3.
 
     Raises:
         ParamsError: `params.yaml` cannot be read or changed, or is not allowed with these values; it stays as it was.
     """
-    before = read_params(PARAMS)
+    before, written = read_params(PARAMS), written or {}
     wanted = before.with_values(values)
-    changes = {name: value for name, value in wanted.flat().items() if value != before.flat()[name]}
-    if not changes:
-        return ""
+    if others := [name for name in values if name not in wanted.flat()]:
+        raise ParamsError(f"{others[0]} is no param of a recipe; allowed are {', '.join(wanted.flat())}")
     path = PARAMS.resolve()
     old = path.read_bytes().decode()
+    changes = {
+        name: written.get(name, _as_yaml(value))
+        for name, value in wanted.flat().items()
+        if value != before.flat()[name]
+    }
+    standing = _literals(old)
+    changes |= {name: text for name, text in written.items() if standing.get(name, text) != text}
+    if not changes:
+        return ""
     new = _replaced(old, changes)
     if _parsed(new) != wanted.model_dump():
         raise ParamsError(f"{PARAMS} is YAML that cannot be changed value by value; set by hand: {changes}")
@@ -62,32 +80,65 @@ def change_params(values: Mapping[str, Any]) -> str:
     return "".join(difflib.unified_diff(lines[0], lines[1], f"{PARAMS} before", f"{PARAMS} now", n=0))
 
 
-def _replaced(text: str, values: Mapping[str, Any]) -> str:
+def _path_of(preset: str) -> Path:
+    names = preset_names()
+    if preset not in names:
+        raise ParamsError(f"preset is {preset!r}; allowed is one of {PRESETS}/: {', '.join(names)}")
+    return PRESETS / f"{preset}.yaml"
+
+
+def _as_yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _replaced(text: str, values: Mapping[str, str]) -> str:
     """The text of a YAML file with other values; comments that follow in the same line stay in their column."""
-    places = _places(text)
-    for name, value in sorted(values.items(), key=lambda item: -places[item[0]].start):
-        place, written = places[name], value if isinstance(value, str) else json.dumps(value)
-        gap = re.match(" +(?=#)", text[place.stop :])
-        end = place.stop + len(gap.group()) if gap else place.stop
-        padding = " " * max(1, end - place.start - len(written)) if gap else ""
-        text = text[: place.start] + written + padding + text[end:]
+    places, usual = _places(text), _usual_column_of_comments(text)
+    known = {name: written for name, written in values.items() if name in places}
+    for name, written in sorted(known.items(), key=lambda item: -places[item[0]].start_mark.index):
+        start, end = places[name].start_mark.index, places[name].end_mark.index
+        padding = ""
+        if gap := re.match(" +(?=#)", text[end:]):
+            end += len(gap.group())
+            column = end - start + places[name].start_mark.column
+            if gap.group() == " ":  # a longer value may have pushed the comment out of line
+                column = min(column, usual)
+            padding = " " * max(1, column - places[name].start_mark.column - len(written))
+        text = text[:start] + written + padding + text[end:]
     return text
 
 
+def _usual_column_of_comments(text: str) -> int:
+    columns = Counter(found.end() for line in text.splitlines() if (found := re.match(r"\s*[^\s#].*? +(?=#)", line)))
+    return max(columns, key=lambda column: columns[column], default=0)
+
+
 def _parsed(text: str) -> Any:
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
-        return None
+    with suppress(ParamsError):
+        return parse_yaml(text.encode())
+    return None
 
 
-def _places(text: str) -> dict[str, slice]:
-    """Where each value stands in the text, by dotted name."""
-    document = YAML().compose(text)
+def _literals(text: str) -> dict[str, str]:
+    """How a YAML file writes its plain values and its lists in a line, by dotted name."""
+    written = {name: (text[node.start_mark.index : node.end_mark.index], node) for name, node in _places(text).items()}
     return {
-        f"{section.value}.{key.value}": slice(value.start_mark.index, value.end_mark.index)
-        for section, keys in document.value
-        for key, value in keys.value
+        name: literal
+        for name, (literal, node) in written.items()
+        if "\n" not in literal and (literal == node.value or literal.startswith("["))
+    }
+
+
+def _places(text: str) -> dict[str, Node]:
+    """The nodes of the values of a YAML file, by dotted name; those that it has from elsewhere are left out."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False
+    document = yaml.compose(text)
+    return {
+        f"{section.value}.{key.value}": value
+        for section, values in document.value
+        if isinstance(values, MappingNode)
+        for key, value in values.value
     }
 
 

@@ -13,7 +13,7 @@ OFF = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "elastic": 0.0
 
 def distorted(images, seed=0, **how):
     generator = torch.Generator().manual_seed(seed)
-    return augment(images.flatten(1), AugmentationParams(**(OFF | how)), generator).unflatten(1, (28, 28))
+    return augment(images.unsqueeze(1), AugmentationParams(**(OFF | how)), generator).squeeze(1)
 
 
 def blobs(count=200, row=13.5, column=13.5):
@@ -33,7 +33,7 @@ def test_without_distortion_images_stay_as_they_are():
     images = torch.rand(3, 28, 28)
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert augment(images.flatten(1), AugmentationParams(**OFF), generator).data_ptr() == images.data_ptr()
+    assert augment(images.unsqueeze(1), AugmentationParams(**OFF), generator).data_ptr() == images.data_ptr()
     assert torch.equal(generator.get_state(), before)
 
 

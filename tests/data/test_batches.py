@@ -2,14 +2,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifline.data.batches import as_input, batches_in_order, shuffled_batches, split_off_validation
-from lifline.data.mnist import LabelledImages
+from lifline.data.batches import as_input, batches_in_order, shuffled_batches
+from lifline.data.images import LabelledImages, split_off_validation
 
 
 def numbered(count: int) -> LabelledImages:
     """Images that hold their own number."""
     numbers = torch.arange(count)
-    return LabelledImages(numbers.to(torch.uint8).reshape(-1, 1, 1).expand(-1, 28, 28), numbers)
+    return LabelledImages(numbers.to(torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 28, 28), numbers)
 
 
 def order(data, batch_size, seed) -> list[int]:
@@ -23,8 +23,8 @@ def test_batches_show_each_image_once_with_its_label(count, batch_size):
     for batches in (batches_in_order(data, batch_size), shuffled_batches(data, batch_size, torch.Generator())):
         seen = []
         for images, labels in batches:
-            assert images.shape == (len(labels), 784)
-            assert torch.equal((images[:, 0] * 255).round().long(), labels)
+            assert images.shape == (len(labels), 1, 28, 28)
+            assert torch.equal((images[:, 0, 0, 0] * 255).round().long(), labels)
             seen += labels.tolist()
         assert sorted(seen) == list(range(count))
 
@@ -53,4 +53,4 @@ def test_validation_is_the_last_images():
 
 def test_input_is_from_0_to_1():
     pixels = as_input(torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 3))
-    torch.testing.assert_close(pixels, torch.tensor([[0.0, 0.2, 1.0]]))
+    torch.testing.assert_close(pixels, torch.tensor([[[0.0, 0.2, 1.0]]]))

@@ -2,23 +2,22 @@ import pytest
 import torch
 
 from lifline.evaluation.evaluate import evaluate, evaluate_by_num_steps, mistakes
-from lifline.models import new_network
 from lifline.snn import Record, decode, lif
 from lifline.snn.decoding import DECODINGS
-from tests.conftest import changed, first
+from tests.conftest import changed, first, untrained
 
 
 @pytest.fixture
-def network(params):
-    return new_network(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 1.5}).network, seed=2)
+def model(params):
+    return untrained(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 1.5}).network, seed=2)
 
 
-def test_counts_as_a_look_at_each_image_alone(network, test_images):
+def test_counts_as_a_look_at_each_image_alone(model, test_images):
     data = first(test_images, 1203)  # two full batches and a part
-    metrics = evaluate(network, data, "rate").as_metrics()
+    metrics = evaluate(model, data).as_metrics().model_dump()
 
     with torch.no_grad():
-        record = network(data.images.flatten(1) / 255)
+        record = model.network(data.images / 255)
     counts = record.hidden_counts[0].double()
     correct = {
         how: sum(
@@ -45,32 +44,32 @@ def test_counts_as_a_look_at_each_image_alone(network, test_images):
     assert 0 < metrics["silent_hidden_neurons"] < 1
 
 
-def test_a_neuron_without_input_is_silent(network, test_images):
+def test_a_neuron_without_input_is_silent(model, test_images):
     with torch.no_grad():
-        network.layers[0].weight[:10] = 0
-        network.layers[0].bias[:10] = 0
-    evaluation = evaluate(network, first(test_images, 100), "rate")
+        model.network.layers[0].weight[:10] = 0
+        model.network.layers[0].bias[:10] = 0
+    evaluation = evaluate(model, first(test_images, 100))
     assert (evaluation.spikes["hidden_1"][:10] == 0).all()
 
 
-def test_evaluation_leaves_the_network_as_it_was(network, test_images):
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    evaluate(network, first(test_images, 100), "rate")
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(parameter.grad is None for parameter in network.parameters())
+def test_evaluation_leaves_the_network_as_it_was(model, test_images):
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    evaluate(model, first(test_images, 100))
+    assert all(torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.network.parameters())
 
 
-def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(network, test_images):
+def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(model, test_images):
     data = first(test_images, 300)
-    stopped = evaluate_by_num_steps(network, data, "rate")
+    stopped = evaluate_by_num_steps(model, data)
     with torch.no_grad():
-        images = data.images.flatten(1) / 255
-        record = network(images)
-        hidden_spikes, _ = lif(network.layers[0](images), num_steps=6, **network.neuron)
+        images = data.images / 255
+        record = model.network(images)
+        hidden_spikes, _ = lif(model.network.layers[0](images.flatten(1)), num_steps=6, **vars(model.network.neuron))
     assert [evaluation.num_steps for evaluation in stopped] == [1, 2, 3, 4, 5, 6]
     for evaluation in stopped:
         steps = evaluation.num_steps
-        point = evaluation.as_point()
+        point = evaluation.as_stop().model_dump()
         assert torch.equal(evaluation.predictions["rate"], record.spikes[:steps].sum(0).argmax(1))
         hidden, output = hidden_spikes[:steps].sum().item() / 300, record.spikes[:steps].sum().item() / 300
         assert point["spikes_per_image"] == pytest.approx(hidden + output)
@@ -79,15 +78,15 @@ def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(network, tes
 
 
 def test_many_steps_are_stopped_at_some_of_them(params, test_images):
-    network = new_network(changed(params, network={"hidden": [5], "num_steps": 60}).network, seed=2)
-    stops = [evaluation.num_steps for evaluation in evaluate_by_num_steps(network, first(test_images, 2), "rate")]
+    model = untrained(changed(params, network={"hidden": [5], "num_steps": 60}).network, seed=2)
+    stops = [evaluation.num_steps for evaluation in evaluate_by_num_steps(model, first(test_images, 2))]
     assert len(stops) == 25
     assert stops[-1] == 60
 
 
 def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
-    network = new_network(changed(params, network={"hidden": [30, 20], "num_steps": 6, "threshold": 0.1}).network, 1)
-    metrics = evaluate(network, first(test_images, 100), "rate").as_metrics()
+    model = untrained(changed(params, network={"hidden": [30, 20], "num_steps": 6, "threshold": 0.1}).network, seed=1)
+    metrics = evaluate(model, first(test_images, 100)).as_metrics().model_dump()
     spikes = metrics["spikes_per_image"]
     assert spikes["hidden_1"] > 0
     assert spikes["hidden_2"] > 0
@@ -95,8 +94,8 @@ def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
     assert metrics["synaptic_operations_per_image"] == pytest.approx(expected)
 
 
-def test_firing_rates_are_counted_in_bins(network, test_images):
-    evaluation = evaluate(network, first(test_images, 300), "rate")
+def test_firing_rates_are_counted_in_bins(model, test_images):
+    evaluation = evaluate(model, first(test_images, 300))
     bins = list(evaluation.firing_rate_histogram())
     rates = evaluation.spikes["hidden_1"].double() / (300 * 6)
     assert sum(each["output"] for each in bins) == pytest.approx(1)
@@ -107,16 +106,16 @@ def test_firing_rates_are_counted_in_bins(network, test_images):
 
 
 def test_mistakes_are_those_images_that_are_decided_wrong_the_most_confident_first(params, test_images):
-    network = new_network(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3}).network, seed=2)
+    model = untrained(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3}).network, seed=2)
     data = first(test_images, 1203)
-    evaluation = evaluate(network, data, "rate")
-    found = mistakes(network, data, evaluation)
-    assert len(found) == 1203 - evaluation.as_metrics()["correct"] > 0
+    evaluation = evaluate(model, data)
+    found = mistakes(model, data, evaluation)
+    assert len(found) == 1203 - evaluation.as_metrics().correct > 0
     confidences = [mistake.confidence for mistake in found]
     assert confidences == sorted(confidences, reverse=True)
     assert confidences[0] > confidences[-1] >= 0
     for mistake in (found[0], found[-1]):
         with torch.no_grad():
-            counts = network(mistake.image.flatten()[None] / 255).spikes.sum(0)[0]
+            counts = model.network(mistake.image[None] / 255).spikes.sum(0)[0]
         assert mistake.label != mistake.decided == counts.argmax()
         assert mistake.confidence == pytest.approx(counts.max().item() / max(1, counts.sum().item()))

@@ -11,6 +11,7 @@ import pytest
 import safetensors
 import torch
 
+from lifline.data.datasets import MNIST
 from lifline.errors import TrainingError
 from lifline.experiments.checkpoint import MAX_FILES, checkpoint_of
 from lifline.experiments.fingerprint import fingerprint
@@ -88,11 +89,11 @@ def killed(params, state):
 def saved(workspace):
     """Params and the checkpoint of a training of theirs that was killed."""
     params = read_params()
-    return params, killed(params, TrainingState(new_network(params.network, 0), 0))
+    return params, killed(params, TrainingState(new_network(params.network, MNIST, 0), 0))
 
 
 def fresh(params):
-    return TrainingState(new_network(params.network, 1), 1)
+    return TrainingState(new_network(params.network, MNIST, 1), 1)
 
 
 def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
@@ -101,7 +102,7 @@ def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
     with checkpoint_of(params, CPU) as checkpoint:
         state = fresh(params)
         checkpoint.restore(state)
-        assert torch.equal(state.network.layers[0].weight, new_network(params.network, 0).layers[0].weight)
+        assert torch.equal(state.network.layers[0].weight, new_network(params.network, MNIST, 0).layers[0].weight)
     assert not list(kept.path.parent.iterdir())
 
 
@@ -134,7 +135,7 @@ def test_what_decides_the_bits_is_in_the_fingerprint(params, monkeypatch):
     prints = [fingerprint(params, CPU)]
     monkeypatch.setattr("lifline.experiments.fingerprint._code_sha256", lambda: "other code")
     prints.append(fingerprint(params, CPU))
-    monkeypatch.setattr("lifline.experiments.fingerprint.DATA_SHA256", "0" * 64)
+    monkeypatch.setattr("lifline.experiments.fingerprint.MNIST", MNIST._replace(test=MNIST.train))
     prints.append(fingerprint(params, CPU))
     monkeypatch.setenv("LIFLINE_KERNELS", "reference")
     prints.append(fingerprint(params, CPU))

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifline.evaluation.evaluate import evaluate_by_num_steps
+from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.export.card import model_card, wilson_interval
 from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
-from lifline.models import new_network
 from lifline.paths import ONNX_MODEL
 from lifline.system.files import write_bytes
-from tests.conftest import changed, first
+from tests.conftest import changed, first, untrained
 
 
 @given(total=st.integers(1, 100_000), share=st.floats(0, 1))
@@ -32,29 +31,27 @@ def test_the_interval_is_the_published_one():
 def card(params, test_images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = changed(params, network={"hidden": [40, 30], "num_steps": 30, "threshold": 0.3})
-    network, data = new_network(params.network, seed=2), first(test_images, 500)
-    evaluations = evaluate_by_num_steps(network, data, "rate")
-    metrics = evaluations[-1].as_metrics()
-    model = to_onnx(network, "rate", onnx_metadata(params, "ab" * 32, metrics["accuracy"]))
-    write_bytes(ONNX_MODEL, model.SerializeToString())
-    written = metrics | {"by_num_steps": [each.as_point() for each in evaluations]}
-    comparison = compare_with_network(model, network, "rate", data)
-    return metrics, comparison, model_card(params, written, comparison, "ab" * 32)
+    model, data = untrained(params.network, seed=2), first(test_images, 500)
+    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
+    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.class_names, "ab" * 32, report.accuracy))
+    write_bytes(ONNX_MODEL, exported.SerializeToString())
+    comparison = compare_with_network(exported, model.network, "rate", data)
+    return report, comparison, model_card(params, report, comparison)
 
 
 def test_a_card_tells_what_the_model_is(card):
-    metrics, comparison, text = card
+    report, comparison, text = card
     assert text.startswith("# A spiking network for MNIST: 784-40-30-10, 30 steps\n")
-    low, high = wilson_interval(metrics["correct"], 500)
+    low, high = wilson_interval(report.correct, 500)
     flowing = " ".join(text.split())
     for part in (
-        f"**{metrics['accuracy']:.2%} of the 500 test images**",
+        f"**{report.accuracy:.2%} of the 500 test images**",
         f"{low:.2%} to {high:.2%}",
         "ab" * 32,
         comparison.describe(),
         f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
-        f"{metrics['synaptic_operations_per_image']:,.0f} synaptic operations, additions at 0.9 pJ",
-        f"{metrics['accuracy_by_class']['7']:.2%}",
+        f"{report.synaptic_operations_per_image:,.0f} synaptic operations, additions at 0.9 pJ",
+        f"{report.accuracy_by_class['7']:.2%}",
         "`hidden_2` float32 `[30, batch, 30]`",
         "`train.seed` 42",
     ):

@@ -8,11 +8,10 @@ import torch
 
 from lifline.errors import ModelError
 from lifline.export.onnx import compare_with_network, require_equality, to_onnx
-from lifline.models import new_network
 from lifline.snn import decode
 from lifline.snn.decoding import DECODINGS
 from lifline.system.files import sha256_of_bytes
-from tests.conftest import ROOT, changed, first
+from tests.conftest import ROOT, changed, first, untrained
 
 NUM_STEPS = 4
 METADATA = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
@@ -29,7 +28,7 @@ def session_of():
 
 @pytest.fixture(scope="module")
 def exported(params):
-    return to_onnx(new_network(small(params), seed=4), "rate", METADATA)
+    return to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
 
 
 def with_output_bias(model, bias):
@@ -45,13 +44,13 @@ def with_output_bias(model, bias):
     list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"hidden": [40, 30]}, {}], strict=True)),
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
-    network = new_network(small(params, **network), seed=4)
+    network = untrained(small(params, **network), seed=4).network
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
-        images = test_images.images[:count].unsqueeze(1).float() / 255
+        images = test_images.images[:count].float() / 255
         spikes, membrane, decided, *hidden = session.run(None, {"image": images.numpy()})
         with torch.no_grad():
-            record = network(images.flatten(1))
+            record = network(images)
         for layer, counts in zip(hidden, record.hidden_counts, strict=True):
             assert layer.shape == (NUM_STEPS, count, counts.shape[1])
             np.testing.assert_array_equal(layer.sum(0), counts.numpy())
@@ -71,7 +70,7 @@ def test_the_file_tells_what_it_is_and_nothing_of_the_machine(exported):
 
 
 def test_equal_networks_give_equal_files(params, exported):
-    again = to_onnx(new_network(small(params), seed=4), "rate", METADATA)
+    again = to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
     assert again.SerializeToString(deterministic=True) == exported.SerializeToString(deterministic=True)
 
 
@@ -92,7 +91,7 @@ def test_old_runtimes_can_read_it(exported):
 
 
 def test_a_model_that_differs_is_found_out(params, test_images, exported):
-    network = new_network(small(params), seed=4)
+    network = untrained(small(params), seed=4).network
     data = first(test_images, 1200)
     same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
@@ -111,7 +110,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
-    network, broken = new_network(small(params), seed=4), new_network(small(params), seed=4)
+    network, broken = untrained(small(params), seed=4).network, untrained(small(params), seed=4).network
     with torch.no_grad():
         broken.layers[1].bias[3] = value
     broken_model = with_output_bias(exported, broken.layers[1].bias)

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 
 from lifline.evaluation.evaluate import evaluate_by_num_steps
-from lifline.figures.draw import draw_training
 from lifline.figures.evaluation import evaluation_figures
-from lifline.models import new_network
-from tests.conftest import changed, first
+from lifline.figures.training import draw_training
+from tests.conftest import changed, first, untrained
 from tests.tracking.test_tracking import epoch_report
 
 NAMES = {"confusion", "mistakes", "firing_rates", "by_num_steps", "raster", "weights"}
@@ -26,11 +25,11 @@ def pixels(png):
 
 def figures_of(params, data, silent=False, **values):
     wanted = {"hidden": [40], "num_steps": 6, "threshold": 0.3} | values
-    network = new_network(changed(params, network=wanted).network, seed=2)
+    model = untrained(changed(params, network=wanted).network, seed=2)
     if silent:
-        for layer in network.layers:
+        for layer in model.network.layers:
             torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
-    return evaluation_figures(network, data, evaluate_by_num_steps(network, data, params.network.decoding))
+    return evaluation_figures(model, data, evaluate_by_num_steps(model, data))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,7 @@ def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
         drawn[len(drawn)] = figure
         return b""
 
-    monkeypatch.setattr("lifline.figures.draw.as_png", keep)
+    monkeypatch.setattr("lifline.figures.style.as_png", keep)
     data = first(test_images, 300)
     figures_of(params, data)
     figures_of(params, data, silent=True)  # at every step the same accuracy

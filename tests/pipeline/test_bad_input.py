@@ -8,12 +8,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from lifline.data.published import FILES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from lifline.data.datasets import MNIST
 from lifline.export.onnx import to_onnx
-from lifline.models import new_network
 from lifline.params import read_params
 from lifline.paths import MODEL
-from tests.conftest import ROOT, assert_one_line_error, save_untrained
+from tests.conftest import ROOT, assert_one_line_error, save_untrained, untrained
 
 
 def edit_params(workspace, old, new):
@@ -28,7 +27,7 @@ def own_data(workspace, mnist_folder):
     folder = workspace / "data/mnist"
     folder.unlink()
     folder.mkdir()
-    for file in FILES:
+    for file in MNIST.files:
         (folder / file.name).symlink_to(mnist_folder / file.name)
     return folder
 
@@ -60,30 +59,30 @@ def test_missing_params(workspace, stage):
 
 
 def test_missing_data(workspace, stage, mnist_folder):
-    (own_data(workspace, mnist_folder) / TRAIN_LABELS.name).unlink()
-    assert_one_line_error(stage("train"), f"data/mnist/{TRAIN_LABELS.name} is missing", "dvc repro download")
+    (own_data(workspace, mnist_folder) / MNIST.train[1].name).unlink()
+    assert_one_line_error(stage("train"), f"data/mnist/{MNIST.train[1].name} is missing", "dvc repro download")
 
 
 def test_truncated_data(workspace, stage, mnist_folder):
-    path = own_data(workspace, mnist_folder) / TRAIN_IMAGES.name
+    path = own_data(workspace, mnist_folder) / MNIST.train[0].name
     path.unlink()
-    path.write_bytes((mnist_folder / TRAIN_IMAGES.name).read_bytes()[:1_000_000])
+    path.write_bytes((mnist_folder / MNIST.train[0].name).read_bytes()[:1_000_000])
     assert_one_line_error(stage("train"), f"{path.relative_to(workspace)} is damaged: it has 1000000 bytes, allowed is")
 
 
 def test_labels_over_9(workspace, stage, mnist_folder):
-    path = own_data(workspace, mnist_folder) / TEST_LABELS.name
+    path = own_data(workspace, mnist_folder) / MNIST.test[1].name
     content = bytearray(path.read_bytes())
     path.unlink()
     content[-1] = 200
     path.write_bytes(content)
     save_untrained()
-    assert_one_line_error(stage("evaluate"), "holds the label 200, allowed is 0 to 9")
+    assert_one_line_error(stage("evaluate"), "is damaged: its SHA-256 is")
 
 
 def test_training_needs_no_test_images(workspace, stage, mnist_folder):
     folder = own_data(workspace, mnist_folder)
-    for file in FILES[2:]:
+    for file in MNIST.files[2:]:
         (folder / file.name).unlink()
     assert stage("train")[0] == 0
 
@@ -125,7 +124,7 @@ def test_an_export_that_differs_leaves_no_file(workspace, stage, monkeypatch):
     assert stage("export")[0] == 0
 
     def export_another(network, decoding, metadata):
-        return to_onnx(new_network(read_params().network, seed=99), decoding, metadata)
+        return to_onnx(untrained(read_params().network, seed=99).network, decoding, metadata)
 
     monkeypatch.setattr("lifline.export.onnx.to_onnx", export_another)
     assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lifline.data.mnist import LabelledImages
-from lifline.data.published import CLASS_NAMES
+from lifline.data.datasets import MNIST
+from lifline.data.images import LabelledImages
 from lifline.export.onnx import to_onnx
 from lifline.models import new_network
 from lifline.params import Params
@@ -45,10 +45,10 @@ def _train(params: Params, training_images: LabelledImages) -> bytes:
         network={"hidden": NUM_HIDDEN, "num_steps": NUM_STEPS, "beta": 0.9},
         train={"epochs": 2, "batch_size": 100, "learning_rate": 3e-3, "loss": "rate_mse"},
     )
-    state = TrainingState(new_network(quick.network, seed=1), seed=1)
+    state = TrainingState(new_network(quick.network, MNIST, seed=1), seed=1)
     for _ in fit(state, first(training_images, 20_000), first(training_images, 100), quick):
         pass
-    model = to_onnx(state.network, quick.network.decoding, {"class_names": CLASS_NAMES})
+    model = to_onnx(state.network, quick.network.decoding, {"class_names": list(MNIST.class_names)})
     return model.SerializeToString()
 
 

@@ -60,3 +60,8 @@ def test_equal_to_the_rule_image_by_image(data, shape, how):
     membrane = data.draw(hnp.arrays(np.float32, shape, elements=st.integers(-8, 8).map(lambda n: n / 4)))
     decided = decode(Record(torch.from_numpy(spikes), torch.from_numpy(membrane), torch.empty(0)), how)
     assert decided.tolist() == [decide(spikes[:, image], membrane[:, image], how) for image in range(shape[1])]
+
+
+def test_an_unknown_decoding_is_named():
+    with pytest.raises(ValueError, match=r"^decoding is 'foo'; allowed are rate, rate_membrane, latency, membrane$"):
+        decode(record([[1, 0]], [[0.5, 0.5]]), "foo")

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from snntorch import surrogate as snntorch_surrogate
 from torch import nn
 
-from lifline.snn import lif
+from lifline.snn import lif, lif_linear
 
 SNNTORCH_SURROGATES = {
     "atan": snntorch_surrogate.atan(),
@@ -245,19 +246,45 @@ def test_the_current_is_left_as_it_was():
         ({"current": torch.zeros(2, 3)}, "num_steps=None"),
         ({"current": torch.zeros(2, 3), "num_steps": 0}, "num_steps=0"),
         ({"current": torch.zeros(4, 2, 3), "num_steps": 4}, "num_steps=4"),
+        ({"current": torch.zeros(2, 3), "num_steps": True}, "num_steps=True"),
+        ({"current": torch.zeros(2, 3), "num_steps": 4.0}, "num_steps=4.0"),
+        ({"current": torch.zeros(2, 3), "num_steps": "4"}, "num_steps='4'"),
         ({"current": torch.zeros(0, 2, 3)}, "[0, 2, 3]"),
         ({"current": torch.zeros(3), "num_steps": 4}, "[3]"),
+        ({"current": torch.tensor(0.0), "num_steps": 4}, "[]"),
+        ({"current": torch.zeros(4, 2, 3, dtype=torch.int64)}, "current is of torch.int64"),
         ({"beta": 1.5}, "beta is 1.5"),
         ({"beta": math.nan}, "beta is nan"),
+        ({"beta": torch.tensor(1.5)}, "beta is 1.5"),
+        ({"beta": torch.tensor([0.5, -0.5, 0.5])}, "beta is -0.5"),
+        ({"beta": torch.tensor([0.5, 0.5, math.nan], requires_grad=True)}, "beta is nan"),
         ({"threshold": 0.0}, "threshold is 0.0"),
+        ({"threshold": 1e39}, "threshold is 1e+39"),
+        ({"threshold": 1e-50}, "threshold is 1e-50"),
+        ({"current": torch.zeros(4, 2, 3, dtype=torch.bfloat16), "threshold": 1e39}, "threshold is 1e+39"),
         ({"threshold": math.nan}, "threshold is nan"),
         ({"threshold": math.inf}, "threshold is inf"),
         ({"beta": torch.zeros(1, 3)}, "beta has the shape [1, 3]"),
         ({"surrogate": "tanh"}, "surrogate is 'tanh'"),
         ({"spike_delay": 2}, "spike_delay is 2"),
+        ({"spike_delay": True}, "spike_delay is True"),
+        ({"spike_delay": 1.0}, "spike_delay is 1.0"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, named):
-    with pytest.raises(ValueError, match="allowed") as raised:
-        lif(**{"current": torch.zeros(4, 2, 3), "beta": 0.9, **arguments})
-    assert named in str(raised.value)
+    arguments = {"current": torch.zeros(4, 2, 3), "beta": 0.9, **arguments}
+    for function in (lif, partial(lif_linear, weight=torch.zeros(5, 3), bias=torch.zeros(5))):
+        with pytest.raises(ValueError, match="allowed") as raised:
+            function(**arguments)
+        assert named in str(raised.value)
+
+
+def test_a_threshold_beyond_float32_is_fine_in_float64():
+    current = torch.full((1, 1), 3e39, dtype=torch.float64)
+    spikes, _ = lif(current, beta=0.5, threshold=1e39, num_steps=2)
+    assert spikes.flatten().tolist() == [1.0, 1.0]
+
+
+def test_num_steps_may_be_numpys():
+    current = torch.ones(2, 3)
+    assert torch.equal(lif(current, 0.9, num_steps=np.int64(4))[0], lif(current, 0.9, num_steps=4)[0])

@@ -5,7 +5,7 @@ import torch
 from snntorch import functional as snntorch_functional
 
 from lifline.snn import Record
-from lifline.snn.loss import make_loss
+from lifline.training.objective import make_loss
 from tests.conftest import changed
 
 

@@ -1,9 +1,10 @@
+import pytest
 import snntorch
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lifline.snn import SpikingNetwork
+from lifline.snn import Lif, SpikingNetwork
 from lifline.snn.loss import membrane_ce
 
 
@@ -32,7 +33,7 @@ def images(count=5, seed=0):
 
 
 def test_learns_as_the_tutorials_network_does():
-    ours = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8, seed=3)
+    ours = SpikingNetwork([12], [30], 4, Lif(0.95), 8, seed=3)
     theirs = TutorialNetwork(12, 30, 4, beta=0.95, num_steps=8)
     theirs.fc1.load_state_dict(ours.layers[0].state_dict())
     theirs.fc2.load_state_dict(ours.layers[1].state_dict())
@@ -52,7 +53,7 @@ def test_learns_as_the_tutorials_network_does():
 
 
 def test_a_second_hidden_layer_is_the_same_neurons_on_currents_that_change():
-    network = SpikingNetwork(12, [30, 20], 4, beta=0.9, num_steps=8, threshold=0.2, seed=3)
+    network = SpikingNetwork([12], [30, 20], 4, Lif(0.9, 0.2), 8, seed=3)
     neurons = [snntorch.Leaky(beta=0.9, threshold=0.2) for _ in network.layers]
     membranes = [neuron.init_leaky() for neuron in neurons]
     spikes, counts = [], [torch.zeros(5, 30), torch.zeros(5, 20)]
@@ -78,7 +79,7 @@ def test_a_second_hidden_layer_is_the_same_neurons_on_currents_that_change():
 
 
 def test_the_input_layer_is_computed_once_for_a_static_image():
-    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
     shapes = []
     network.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(list(output.shape)))
     network(images())
@@ -86,20 +87,20 @@ def test_the_input_layer_is_computed_once_for_a_static_image():
 
 
 def test_a_static_image_equals_the_same_image_at_every_step():
-    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
     static, moving = network(images()), network(images().expand(8, -1, -1))
     assert torch.equal(static.spikes, moving.spikes)
     torch.testing.assert_close(static.membrane, moving.membrane)
 
 
 def test_the_record_has_time_first():
-    record = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)(images())
+    record = SpikingNetwork([12], [30], 4, Lif(0.95), 8)(images())
     assert record.spikes.shape == record.membrane.shape == (8, 5, 4)
     assert [counts.shape for counts in record.hidden_counts] == [(5, 30)]
 
 
 def test_a_call_leaves_no_trace():
-    network = SpikingNetwork(12, [30], 4, beta=0.95, num_steps=8)
+    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
     first, _, again = network(images()), network(images(seed=1)), network(images())
     assert torch.equal(first.membrane, again.membrane)
 
@@ -108,8 +109,36 @@ def test_the_seed_decides_the_weights_and_disturbs_no_other():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one, two, other = (SpikingNetwork(12, [30], 4, beta=0.9, num_steps=8, seed=seed) for seed in (7, 7, 8))
+    one, two, other = (SpikingNetwork([12], [30], 4, Lif(0.9), 8, seed=seed) for seed in (7, 7, 8))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one.layers[0].weight, two.layers[0].weight)
     assert torch.equal(one.layers[1].bias, two.layers[1].bias)
     assert not torch.equal(one.layers[0].weight, other.layers[0].weight)
+
+
+def test_the_network_flattens():
+    network = SpikingNetwork([3, 2, 2], [30], 4, Lif(0.95), 8)
+    flat = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    assert torch.equal(network(images().unflatten(1, (3, 2, 2))).membrane, flat(images()).membrane)
+    moving = images(40).unflatten(0, (8, 5))
+    assert torch.equal(network(moving.unflatten(2, (3, 2, 2))).membrane, flat(moving).membrane)
+
+
+@pytest.mark.parametrize("shape", [(12,), (5, 11), (5, 3, 4), (2, 8, 5, 12), ()])
+def test_images_of_another_shape_are_refused(shape):
+    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    with pytest.raises(ValueError, match=r"^images have the shape \[.*\]; allowed are \[B, 12\] and \[T, B, 12\]$"):
+        network(torch.zeros(shape))
+
+
+def test_images_with_steps_of_their_own_take_no_number_of_steps():
+    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    with pytest.raises(ValueError, match="num_steps is 3; allowed is none where images have steps"):
+        network(images(40).unflatten(0, (8, 5)), num_steps=3)
+
+
+def test_a_neuron_is_a_value():
+    assert Lif(0.9) == Lif(0.9)
+    assert hash(Lif(0.9)) != hash(Lif(0.8))
+    with pytest.raises(AttributeError):
+        Lif(0.9).beta = 0.5

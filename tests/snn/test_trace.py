@@ -1,16 +1,15 @@
 import pytest
 import torch
 
-from lifline.models import new_network
 from lifline.snn.trace import trace
-from tests.conftest import changed
+from tests.conftest import changed, untrained
 
 
 @pytest.mark.parametrize("values", [{}, {"hidden": [40, 30]}, {"spike_delay": 1}])
 def test_a_trace_is_what_the_network_does(params, test_images, values):
     wanted = {"hidden": [40], "num_steps": 6, "threshold": 0.3} | values
-    network = new_network(changed(params, network=wanted).network, seed=2)
-    images = test_images.images[:50].flatten(1) / 255
+    network = untrained(changed(params, network=wanted).network, seed=2).network
+    images = test_images.images[:50] / 255
     with torch.no_grad():
         record, layers = network(images), trace(network, images)
     assert len(layers) == len(network.layers)

@@ -1,12 +1,14 @@
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Event
 
 import pytest
 
 from lifline.errors import LiflineError
 from lifline.paths import repository_root
-from lifline.system.files import replacing, sha256_of, write_csv, write_json
+from lifline.system.files import replacing, sha256_of, write_bytes, write_csv, write_json
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -17,6 +19,49 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text()) == {"accuracy": 0.5}
     assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
+
+
+def test_several_who_replace_one_file_at_once_all_succeed(tmp_path):
+    path, second_is_done = tmp_path / "report", Event()
+
+    def write_second():
+        write_bytes(path, b"second")
+        second_is_done.set()
+
+    with ThreadPoolExecutor() as pool:
+        with replacing(path) as temporary:
+            second = pool.submit(write_second)
+            second_is_done.wait(0.1)  # which it is at once where it does not wait for its turn
+            temporary.write_bytes(b"first")
+        second.result()
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_goes(tmp_path):
+    path, temporary = tmp_path / "report", tmp_path / ".report.tmp"
+    temporary.write_bytes(b"half of a long report")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+    temporary.write_bytes(b"half")
+    with replacing(path):
+        pass
+    assert path.read_bytes() == b""
+
+
+def test_a_file_gets_the_permissions_that_the_user_gives_files(tmp_path):
+    (tmp_path / "plain").touch()
+    write_bytes(tmp_path / "report", b"")
+    assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "report").mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        write_bytes(tmp_path / "report", b"")
+    assert raised.value.filename == str(tmp_path / "report")
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_an_error_without_a_name_gets_the_files(tmp_path):

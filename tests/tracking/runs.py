@@ -28,6 +28,11 @@ def artifacts(client, run):
     return {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
+def measured(run):
+    """The metrics but those of the machine."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+
+
 def endless(workspace):
     text = (workspace / "params.yaml").read_text()
     (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))

@@ -9,8 +9,8 @@ from tests.tracking.runs import all_runs
 def two_runs(store, params):
     """Two trainings, with another beta each."""
     for beta, accuracy in ((0.9, 0.97), (0.5, 0.91)):
-        with tracking.training_run(changed(params, network={"beta": beta}), "cpu"):
-            tracking.log_metrics({"test": {"accuracy": accuracy, "total": 10_000}, "system": {"cpu": accuracy}})
+        with tracking.training_run(changed(params, network={"beta": beta}), "cpu") as run:
+            run.log_metrics({"test": {"accuracy": accuracy, "total": 10_000}, "system": {"cpu": accuracy}})
     return all_runs(store)
 
 

@@ -1,25 +1,20 @@
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import mlflow
 import numpy as np
 import pytest
+from mlflow.entities import LoggedModelStatus
 
 from lifline.errors import RegistryError
 from lifline.tracking import runs as tracking
-from lifline.tracking.registry import read_onnx, register
+from lifline.tracking.registry import read_onnx
 from tests.conftest import assert_one_line_error
 from tests.tracking.runs import all_runs, tiny_onnx
 
 URI = "models:/lifline@champion"
-
-
-@pytest.fixture
-def export(store, params):
-    """Log and register a model as the stage does; equal brightness, equal model."""
-
-    def run(accuracy, brightness=1, mismatches=0, card="# A card"):
-        with tracking.run_of_model(f"{brightness:064x}", params):
-            return register(tracking.log_onnx(tiny_onnx(brightness)), accuracy, mismatches, card)
-
-    return run
 
 
 def champion(store):
@@ -43,8 +38,8 @@ def description(run):
 
 def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store, export, params):
     export(0.9)
-    with tracking.training_run(params, "cpu"):
-        tracking.tag_model(f"{1:064x}")
+    with tracking.training_run(params, "cpu") as run:
+        run.tag_model(f"{1:064x}")
     assert "lifline, version 1]" in description(all_runs(store)[-1])
     assert export(0.9, card="# Another card") == "1"
     assert store.get_model_version("lifline", "1").description == "# Another card"
@@ -124,14 +119,70 @@ def test_the_champion_loads_with_pyfunc_and_predicts(store, export, lifline):
     assert outputs["class"].tolist() == image.reshape(2, -1).argmax(1).tolist()
 
 
+def files_of(store, version):
+    """The folder of a version's files."""
+    return Path(store.get_model_version_download_uri("lifline", version).removeprefix("file://"))
+
+
+def test_a_version_without_its_file_is_no_champion(store, export, lifline):
+    export(0.9)
+    export(0.95, brightness=2)
+    (files_of(store, "2") / "model.onnx").unlink()
+    for arguments in ([], ["--force"]):
+        assert_one_line_error(lifline("champion", *arguments)[::2], "version 2 has no ONNX file", "--version")
+    assert lifline("champion", "--version", "1")[0] == 0
+    shutil.rmtree(files_of(store, "1"))
+    assert_one_line_error(lifline("champion", "--version", "1")[::2], "version 1 has no ONNX file")
+    with pytest.raises(RegistryError, match=f"{URI} has no ONNX file"):
+        read_onnx(URI)
+
+
+def test_a_version_of_an_export_that_was_cut_short_is_no_champion(store, export, lifline):
+    export(0.9)
+    model_id = store.get_model_version("lifline", "1").source.removeprefix("models:/")
+    store.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
+    assert_one_line_error(lifline("champion")[::2], "version 1 has no ONNX file")
+    store.delete_logged_model(model_id)  # which leaves the files where they are
+    assert lifline("champion")[0] == 0
+
+
+def test_a_champion_that_is_gone_is_in_nobodys_way(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    with closing(sqlite3.connect("mlflow.db")) as file, file:  # MLflow itself takes the alias away with the version
+        file.execute("UPDATE registered_model_aliases SET version = 7")
+    assert lifline("champion")[:2] == (0, "models:/lifline@champion is version 1, test accuracy 90.00%\n")
+
+
+def test_champion_compare_and_predict_need_no_experiment(store, export, lifline, monkeypatch):
+    export(0.9)
+    (run,) = all_runs(store)
+    store.delete_experiment(run.info.experiment_id)
+    assert lifline("champion")[0] == 0
+    assert read_onnx(URI) == tiny_onnx().SerializeToString()
+    assert_one_line_error(lifline("compare", run.info.run_id, "another")[::2], "there is no run")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["champion"], ["compare", "one", "another"], ["predict", "--model", URI, "7.png"]]
+)
+def test_nothing_is_made_where_there_is_no_store_yet(workspace, lifline, arguments):
+    before = set(workspace.iterdir())
+    assert_one_line_error(
+        lifline(*arguments)[::2], "no store", f"{workspace}/mlflow.db yet", "dvc repro --force --single-item export"
+    )
+    assert set(workspace.iterdir()) == before
+
+
 def test_the_champions_file_is_had_by_its_uri(store, export, lifline):
     export(0.9)
-    for uri in (URI, "models:/another/1", "models:/lifline/9", "models:/m-0"):
+    for uri in (URI, "models:/another/1", "models:/lifline/9", "models:/another/latest", "models:/m-0"):
         with pytest.raises(RegistryError, match=f"no model {uri}"):
             read_onnx(uri)
-    for uri in ("models:/", "models:/lifline@", "models:/lifline/1/2", "models:/../x/1"):
+    for uri in ("models:/", "models:/lifline@", "models:/lifline/1/2", "models:/../x/1", "models:/lifline/Production"):
         with pytest.raises(RegistryError, match="allowed are models:/NAME@ALIAS"):
             read_onnx(uri)
     lifline("champion")
-    for uri in (URI, "models:/lifline/1", "models:/lifline/latest"):
+    logged_model = store.get_model_version("lifline", "1").source
+    for uri in (URI, "models:/lifline/1", "models:/lifline/latest", logged_model):
         assert read_onnx(uri) == tiny_onnx().SerializeToString()

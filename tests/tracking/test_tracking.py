@@ -11,13 +11,13 @@ import mlflow
 import pytest
 from mlflow.telemetry.utils import is_telemetry_disabled
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.errors import TrackingError
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
 from tests.conftest import ROOT, assert_one_line_error, stage_process
-from tests.tracking.runs import all_runs, artifacts, endless, running, tiny_onnx, wait_for
+from tests.tracking.runs import all_runs, artifacts, endless, measured, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
 
@@ -40,13 +40,13 @@ def epoch_report(**values):
 
 
 def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
-    with tracking.training_run(params, "cpu"):
-        tracking.log_dataset("mnist-train", "training")
-        tracking.log_epoch(epoch_report())
-        tracking.log_epoch(epoch_report(epoch=2, iteration=6, losses=[0.9, 0.8, 0.7]))
-        tracking.tag_model(HASH)
-    with tracking.run_of_model(HASH, params):
-        tracking.log_metrics({"test": {"accuracy": 0.9, "firing_rate": {"hidden_1": 0.1}}})
+    with tracking.training_run(params, "cpu") as run:
+        run.log_dataset("mnist-train", "training")
+        run.log_epoch(epoch_report())
+        run.log_epoch(epoch_report(epoch=2, iteration=6, losses=[0.9, 0.8, 0.7]))
+        run.tag_model(HASH)
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_metrics({"test": {"accuracy": 0.9, "firing_rate": {"hidden_1": 0.1}}})
     (run,) = all_runs(store)
     assert run.info.status == "FINISHED"
     assert run.data.params == {name: str(value) for name, value in params.flat().items()}
@@ -56,17 +56,17 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     assert run.data.metrics["speed/images_per_second"] == 1000
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
-    assert run.data.tags["data_sha256"] == DATA_SHA256
+    assert run.data.tags["data_sha256"] == MNIST.sha256
     assert run.data.tags["device"] == "cpu"
     (dataset,) = run.inputs.dataset_inputs
-    assert DATA_SHA256.startswith(dataset.dataset.digest)
+    assert MNIST.sha256.startswith(dataset.dataset.digest)
     assert "params.yaml" in [file.path for file in store.list_artifacts(run.info.run_id)]
     assert (workspace / "mlartifacts").is_dir()
 
 
 def test_a_long_epoch_is_logged_whole(store, params):
-    with tracking.training_run(params, "cpu"):
-        tracking.log_epoch(epoch_report(iteration=2500, losses=[1.0] * 2500))
+    with tracking.training_run(params, "cpu") as run:
+        run.log_epoch(epoch_report(iteration=2500, losses=[1.0] * 2500))
     (run,) = all_runs(store)
     assert len(store.get_metric_history(run.info.run_id, "train/iteration_loss")) == 2500
 
@@ -84,10 +84,10 @@ def test_a_model_that_the_store_does_not_know_gets_a_run_of_its_own(store, param
 
 def test_of_two_runs_with_one_model_the_newer_is_taken(store, params):
     for _ in range(2):
-        with tracking.training_run(params, "cpu"):
-            tracking.tag_model(HASH)
-    with tracking.run_of_model(HASH, params):
-        tracking.log_metrics({"test": {"accuracy": 0.9}})
+        with tracking.training_run(params, "cpu") as run:
+            run.tag_model(HASH)
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_metrics({"test": {"accuracy": 0.9}})
     old, new = all_runs(store)
     assert "test/accuracy" not in old.data.metrics
     assert "test/accuracy" in new.data.metrics
@@ -97,20 +97,20 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
     """DVC skips evaluate and export then."""
     report = workspace / "evaluation.json"
     report.write_text("{}")
-    with tracking.training_run(params, "cpu"):
-        tracking.log_metrics({"validation": {"accuracy": 0.7}})
-        tracking.tag_model(HASH)
-    with tracking.run_of_model(HASH, params):
-        tracking.log_dataset("mnist-test", "test")
-        tracking.log_metrics({"test": {"accuracy": 0.9}})
-        tracking.log_files(report)
-        tracking.log_onnx(tiny_onnx())
+    with tracking.training_run(params, "cpu") as run:
+        run.log_metrics({"validation": {"accuracy": 0.7}})
+        run.tag_model(HASH)
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_dataset("mnist-test", "test")
+        run.log_metrics({"test": {"accuracy": 0.9}})
+        run.log_files(report)
+        run.log_onnx(tiny_onnx())
     (workspace / "params.yaml").write_text("# another\n")
-    with tracking.training_run(params, "cpu"):
-        tracking.log_metrics({"validation": {"accuracy": 0.8}})
-        tracking.tag_model(HASH)
+    with tracking.training_run(params, "cpu") as run:
+        run.log_metrics({"validation": {"accuracy": 0.8}})
+        run.tag_model(HASH)
     old, new = (store.get_run(run.info.run_id) for run in all_runs(store))
-    assert new.data.metrics == {"test/accuracy": 0.9, "validation/accuracy": 0.8}
+    assert measured(new) == {"test/accuracy": 0.9, "validation/accuracy": 0.8}
     assert new.data.tags["repeats_run"] == old.info.run_id
     assert artifacts(store, new) == artifacts(store, old) == {"params.yaml", "evaluation.json"}
     assert Path(store.download_artifacts(new.info.run_id, "params.yaml")).read_text() == "# another\n"
@@ -121,30 +121,30 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
 
 def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     for brightness in (1, 1, 2):
-        with tracking.run_of_model(HASH, params):
-            tracking.log_onnx(tiny_onnx(brightness))
+        with tracking.run_of_model(HASH, params) as run:
+            run.log_onnx(tiny_onnx(brightness))
     (run,) = all_runs(store)
     logged = [output.model_id for output in store.get_run(run.info.run_id).outputs.model_outputs]
     assert len(logged) == 2
     for model_id in logged:
         store.delete_logged_model(model_id)
-    with tracking.run_of_model(HASH, params):
-        tracking.log_onnx(tiny_onnx())
-    assert len(store.search_logged_models([run.info.experiment_id])) == 1
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_onnx(tiny_onnx())
+    assert len(store.search_logged_models([run.experiment_id])) == 1
 
 
 def test_what_a_run_has_is_not_logged_again(store, params, workspace):
     one, two = workspace / "one.json", workspace / "two.json"
     one.write_text("first")
     two.write_text("first")
-    with tracking.run_of_model(HASH, params):
-        tracking.log_metrics({"test": {"accuracy": 0.9}})
-        tracking.log_files(one)
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_metrics({"test": {"accuracy": 0.9}})
+        run.log_files(one)
     one.write_text("second")
-    with tracking.run_of_model(HASH, params):
-        tracking.log_missing({"test": {"accuracy": 0.9, "total": 10}}, one, two)
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_missing({"test": {"accuracy": 0.8, "correct": 9}}, one, two)
     (run,) = all_runs(store)
-    assert run.data.metrics == {"test/accuracy": 0.9, "test/total": 10}
+    assert run.data.metrics == {"test/accuracy": 0.9, "test/correct": 9}
     assert len(store.get_metric_history(run.info.run_id, "test/accuracy")) == 1
     assert {"one.json", "two.json"} < artifacts(store, run)
     assert Path(store.download_artifacts(run.info.run_id, "one.json")).read_text() == "first"
@@ -155,14 +155,13 @@ def test_what_a_run_has_is_not_logged_again(store, params, workspace):
     [(RuntimeError("no luck"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "FAILED")],
 )
 def test_a_run_that_ends_early_says_how(store, params, error, status):
-    with pytest.raises(type(error)), tracking.training_run(params, "cpu"):  # noqa: PT012 - all in a run
-        tracking.log_metrics({"validation": {"accuracy": 0.8}})
+    with pytest.raises(type(error)), tracking.training_run(params, "cpu") as run:  # noqa: PT012 - all in a run
+        run.log_metrics({"validation": {"accuracy": 0.8}})
         raise error
     (run,) = all_runs(store)
     assert run.info.status == status
     assert "validation accuracy **80.00%**" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["failure"].startswith(type(error).__name__)
-    assert mlflow.active_run() is None
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -180,7 +179,7 @@ def test_a_signal_waits_while_a_run_is_closed(store, params, monkeypatch, number
 @pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_waits_while_a_run_is_opened(store, params, monkeypatch, number):
     interrupt_on_signals()
-    monkeypatch.setattr(mlflow, "start_run", signalling(number, mlflow.start_run))
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", signalling(number, mlflow.MlflowClient.create_run))
     with pytest.raises(KeyboardInterrupt), tracking.training_run(params, "cpu"):
         pass
     (run,) = all_runs(store)
@@ -211,13 +210,16 @@ def test_a_run_that_cannot_be_closed_is_closed_by_the_next(store, params, monkey
     assert [run.info.status for run in all_runs(store)] == ["KILLED", "FINISHED"]
 
 
-def test_a_run_that_is_never_closed_has_failed(store, workspace):
+def test_a_run_that_its_process_never_closes_is_closed_by_the_next(store, params, workspace):
     program = (
-        "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
-        "run = tracking.training_run(read_params(), 'cpu'); run.__enter__()"
+        "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
+        "run = tracking.training_run(read_params(), 'cpu'); run.__enter__(); os._exit(0)"
     )
     assert run_python(program).returncode == 0
-    assert [run.info.status for run in all_runs(store)] == ["FAILED"]
+    assert [run.info.status for run in all_runs(store)] == ["RUNNING"]
+    with tracking.run_of_model(HASH, params):
+        pass
+    assert [run.info.status for run in all_runs(store)] == ["KILLED", "FINISHED"]
 
 
 def test_dvc_and_git_are_tagged_as_they_were_when_the_run_was_made(store, params, workspace, monkeypatch):
@@ -228,8 +230,8 @@ def test_dvc_and_git_are_tagged_as_they_were_when_the_run_was_made(store, params
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     monkeypatch.setenv("DVC_EXP_NAME", "calm-heron")
     monkeypatch.setenv("DVC_STAGE", "train")
-    with tracking.training_run(params, "cpu"):
-        tracking.tag_model(HASH)
+    with tracking.training_run(params, "cpu") as run:
+        run.tag_model(HASH)
     (workspace / "params.yaml").write_text("# changed\n")
     subprocess.run([*git, "commit", "--quiet", "--all", "--message", "later"], check=True)
     (workspace / "params.yaml").write_text("# changed again\n")

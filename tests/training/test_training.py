@@ -3,12 +3,14 @@ from itertools import islice
 import pytest
 import torch
 
-from lifline.data.batches import split_off_validation
+from lifline.data.datasets import MNIST
+from lifline.data.images import split_off_validation
 from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
-from lifline.models import new_network, save_network
-from lifline.training.fit import Adam, TrainingState, fit, learning_rate_at
+from lifline.models import Model, new_network, save_model
+from lifline.training.fit import TrainingState, fit
+from lifline.training.optimizer import Adam, learning_rate_at
 from tests.conftest import changed, first
 
 
@@ -23,7 +25,11 @@ def images(training_images):
 
 
 def fresh(params):
-    return TrainingState(new_network(params.network, params.train.seed), params.train.seed)
+    return TrainingState(new_network(params.network, MNIST, params.train.seed), params.train.seed)
+
+
+def evaluated(network, params, images):
+    return evaluate(Model(network, params.network, MNIST.class_names), images)
 
 
 def train(params, images, **options):
@@ -50,7 +56,7 @@ def test_every_loss_learns(small, images, loss, decoding):
 def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
     for name in ("one", "two"):
         network, reports = train(small, images)
-        save_network(network, small.network, tmp_path / name)
+        save_model(Model(network, small.network, MNIST.class_names), tmp_path / name)
         torch.rand(3)  # what else draws numbers does not matter
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert train(small, images)[1][-1].losses == reports[-1].losses
@@ -58,10 +64,10 @@ def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
 
 
 def test_adam_is_pytorchs(small):
-    ours, theirs = new_network(small.network, 0), new_network(small.network, 0)
+    ours, theirs = new_network(small.network, MNIST, 0), new_network(small.network, MNIST, 0)
     our_adam, their_adam = Adam(ours), torch.optim.Adam(theirs.parameters(), lr=0.01)
     for seed in range(3):
-        images = 2 * torch.rand(5, 784, generator=torch.Generator().manual_seed(seed))
+        images = 2 * torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
         for network, step in ((ours, lambda: our_adam.step(0.01)), (theirs, their_adam.step)):
             network.zero_grad()
             network(images).membrane.square().mean().backward()
@@ -101,7 +107,7 @@ def test_a_spike_penalty_makes_the_hidden_layer_fire_less(small, images):
     for penalty in (0.0, 10.0):
         penalized = changed(small, train={"spike_penalty": penalty, "learning_rate": 0.002})
         network, _ = train(penalized, images)
-        rates.append(evaluate(network, images[1], "rate").as_metrics()["firing_rate"]["hidden_1"])
+        rates.append(evaluated(network, small, images[1]).as_metrics().firing_rate["hidden_1"])
     assert 0 < rates[1] < 0.8 * rates[0]
 
 
@@ -109,7 +115,11 @@ def test_several_hidden_layers_learn(small, images):
     small = changed(small, network={"hidden": [50, 30]}, train={"learning_rate": 0.005, "epochs": 4})
     network, reports = train(small, images)
     assert reports[-1].validation_accuracy > 0.7
-    assert set(evaluate(network, images[1], "rate").spikes) == {"hidden_1", "hidden_2", "output"}
+    assert set(evaluated(network, small, images[1]).spikes) == {
+        "hidden_1",
+        "hidden_2",
+        "output",
+    }
 
 
 def test_augmentation_changes_what_is_learnt_from_alone(small, images, monkeypatch):
@@ -173,7 +183,7 @@ def test_losses_compare_per_step(small, images):
 
 def test_validation_is_that_of_the_network_as_it_is(small, images):
     network, reports = train(small, images)
-    evaluation = evaluate(network, images[1], small.network.decoding)
+    evaluation = evaluated(network, small, images[1])
     assert evaluation.accuracy(small.network.decoding) == reports[-1].validation_accuracy
 
 
@@ -233,7 +243,7 @@ def test_a_training_on_the_gpu_learns_and_repeats(small, images):
     outcomes = []
     for _ in range(2):
         small = changed(small, **ALL_STATE)
-        state = TrainingState(new_network(small.network, 0).to(device), small.train.seed)
+        state = TrainingState(new_network(small.network, MNIST, 0).to(device), small.train.seed)
         reports = list(fit(state, *(part.to(device) for part in images), small))
         outcomes.append(reports[-1].losses)
     assert outcomes[0] == outcomes[1]
@@ -243,7 +253,7 @@ def test_a_training_on_the_gpu_learns_and_repeats(small, images):
 def test_a_training_step_does_not_wait_for_the_gpu(small, images):
     device = choose_device("cuda")
     small = changed(small, **ALL_STATE)
-    state = TrainingState(new_network(small.network, 0).to(device), small.train.seed)
+    state = TrainingState(new_network(small.network, MNIST, 0).to(device), small.train.seed)
 
     def watch(step):
         torch.cuda.set_sync_debug_mode("error" if step.iteration < 15 else "default")

@@ -81,15 +81,24 @@ def test_the_projects_space_is_beta_learning_rate_and_steps():
             {"low": 0, "high": 1, "log": True},
             "has log True and low 0; allowed is true with a low above 0",
         ),
-        ("network.beta", {"low": 0.5, "high": 1, "log": "yes"}, "has log yes and low 0.5; allowed is true with a low"),
+        (
+            "network.beta",
+            {"low": 0.5, "high": 1, "log": "yes"},
+            "has log 'yes' and low 0.5; allowed is true with a low",
+        ),
         (
             "network.beta",
             {"low": 0.1, "high": 0.5},
             "is 0.1 to 0.5; it must hold network.beta as it is, 0.95, the first",
         ),
         ("network.num_steps", {"low": 1.5, "high": 30}, "network.num_steps is 1.5; allowed is a whole number from 1"),
-        ("train.loss", {"low": 1, "high": 2}, "tune.space.train.loss is {'low': 1, 'high': 2}; allowed is a list of"),
+        ("train.loss", {"low": 1, "high": 2}, "tune.space.train.loss is {'high': 2, 'low': 1}; allowed is a list of"),
         ("train.loss", ["rate_mse", "hinge"], "tune.space.train.loss: train.loss is 'hinge'; allowed is membrane_ce,"),
+        (
+            "train.loss",
+            {"low": list("abcdefgh")},
+            "train.loss is {'low': ['a', 'b', 'c', 'd', 'e', 'f', ...]}; allowed",
+        ),
         ("train.loss", ["rate_mse"], "tune.space.train.loss is ['rate_mse']; it must hold train.loss as it is"),
     ],
 )

@@ -1,26 +1,20 @@
 """How good a network is, and how much it fires."""
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from lifline.choices import Decoding
-from lifline.data.batches import as_input, batches_in_order
-from lifline.data.mnist import LabelledImages
-from lifline.data.published import CLASS_NAMES, NUM_PIXELS
-from lifline.errors import ModelError
+from lifline.data.batches import as_input
+from lifline.data.images import LabelledImages
+from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
+from lifline.models import BATCH_SIZE, Model, run_over
 from lifline.snn.decoding import decode
-from lifline.snn.loss import Loss
-from lifline.snn.network import Record, SpikingNetwork
 
-BATCH_SIZE = 500
 OUTPUT = "output"
 PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
 PICOJOULES_PER_ADDITION = 0.9
@@ -31,18 +25,11 @@ MAX_STOPS = 25
 """Each stop costs a look at all images."""
 
 
-class Validation(NamedTuple):
-    """Mean loss and accuracy (0 to 1) over a set of images."""
-
-    loss: float
-    accuracy: float
-
-
 class Mistake(NamedTuple):
-    """An image that a network takes for another digit."""
+    """An image that a network takes for another class."""
 
     image: Tensor
-    """uint8 `[28, 28]`."""
+    """uint8 `[C, H, W]`."""
 
     label: int
     decided: int
@@ -62,6 +49,10 @@ class Evaluation(NamedTuple):
     predictions: dict[Decoding, Tensor]
     """The decided classes under each decoding, int64 `[N]`."""
 
+    class_names: tuple[str, ...]
+    num_inputs: int
+    """Values of an image."""
+
     num_steps: int
 
     spikes: dict[str, Tensor]
@@ -76,34 +67,34 @@ class Evaluation(NamedTuple):
         """The share of images that get their label under a decoding."""
         return self._num_correct(decoding) / len(self.labels)
 
-    def as_metrics(self) -> dict[str, Any]:
-        """The figures as nested metrics, rates in spikes per neuron and step."""
+    def as_metrics(self) -> EvaluationMetrics:
+        """Return the figures, rates in spikes per neuron and step."""
         per_image = self._spikes_per_image()
         hidden = torch.cat([count for layer, count in self.spikes.items() if layer != OUTPUT])
-        return {
-            "accuracy": self.accuracy(self.decoding),
-            "correct": self._num_correct(self.decoding),
-            "total": len(self.labels),
-            "accuracy_by_decoding": {decoding: self.accuracy(decoding) for decoding in self.predictions},
-            "accuracy_by_class": self._accuracy_by_class(),
-            "firing_rate": {
+        return EvaluationMetrics(
+            accuracy=self.accuracy(self.decoding),
+            correct=self._num_correct(self.decoding),
+            total=len(self.labels),
+            accuracy_by_decoding={decoding: self.accuracy(decoding) for decoding in self.predictions},
+            accuracy_by_class=self._accuracy_by_class(),
+            firing_rate={
                 layer: per_image[layer] / (len(count) * self.num_steps) for layer, count in self.spikes.items()
             },
-            "spikes_per_image": per_image,
-            "synaptic_operations_per_image": self._synaptic_operations_per_image(),
-            "multiply_accumulates_per_image": self._multiply_accumulates_per_image(),
-            "energy_nanojoules_per_image": self._nanojoules_per_image(),
-            "silent_hidden_neurons": (hidden == 0).double().mean().item(),
-        }
+            spikes_per_image=per_image,
+            synaptic_operations_per_image=self._synaptic_operations_per_image(),
+            multiply_accumulates_per_image=self._multiply_accumulates_per_image(),
+            energy_nanojoules_per_image=self._nanojoules_per_image(),
+            silent_hidden_neurons=(hidden == 0).double().mean().item(),
+        )
 
-    def as_point(self) -> dict[str, float]:
-        """Accuracy and what it cost, for a comparison by number of steps."""
-        return {
-            "num_steps": self.num_steps,
-            "accuracy": self.accuracy(self.decoding),
-            "spikes_per_image": sum(self._spikes_per_image().values()),
-            "synaptic_operations_per_image": self._synaptic_operations_per_image(),
-        }
+    def as_stop(self) -> Stop:
+        """Return accuracy and what it cost, for a comparison by number of steps."""
+        return Stop(
+            num_steps=self.num_steps,
+            accuracy=self.accuracy(self.decoding),
+            spikes_per_image=sum(self._spikes_per_image().values()),
+            synaptic_operations_per_image=self._synaptic_operations_per_image(),
+        )
 
     def firing_rate_histogram(self) -> Iterator[dict[str, float]]:
         """Shares of each layer's neurons by their firing rate, in bins of spikes per step, named by their middle."""
@@ -117,13 +108,13 @@ class Evaluation(NamedTuple):
 
     def _accuracy_by_class(self) -> dict[str, float]:
         is_right = (self.decided == self.labels).double()
-        of_class = {name: is_right[self.labels == label] for label, name in enumerate(CLASS_NAMES)}
+        of_class = {name: is_right[self.labels == label] for label, name in enumerate(self.class_names)}
         return {name: right.mean().item() for name, right in of_class.items() if len(right)}
 
     def _multiply_accumulates_per_image(self) -> int:
         """Of the first layer, which sees a constant image and is computed once."""
         first = next(iter(self.spikes.values()))
-        return NUM_PIXELS * len(first)
+        return self.num_inputs * len(first)
 
     def _nanojoules_per_image(self) -> float:
         """An estimate from the arithmetic alone: additions for spikes, multiplications for the image."""
@@ -145,13 +136,12 @@ class Evaluation(NamedTuple):
         return int((self.predictions[decoding] == self.labels).sum())
 
 
-def evaluate(
-    network: SpikingNetwork, data: LabelledImages, decoding: Decoding, num_steps: int | None = None
-) -> Evaluation:
+def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -> Evaluation:
     """Show a network every image once, for `num_steps` or else its own, and note what it decides and how it fires."""
+    network = model.network
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
     spikes: list[list[Tensor]] = []
-    for record, _ in _records(network, data, num_steps):
+    for record, _ in run_over(network, data, num_steps):
         for how, decided in predictions.items():
             decided.append(decode(record, how))
         counts = [*record.hidden_counts, record.spikes.sum(0)]
@@ -159,81 +149,42 @@ def evaluate(
     by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
     names = [*(f"hidden_{i}" for i in range(1, len(by_layer))), OUTPUT]
     return Evaluation(
-        decoding=decoding,
+        decoding=model.params.decoding,
         labels=data.labels.cpu(),
         predictions={how: torch.cat(decided).cpu() for how, decided in predictions.items()},
+        class_names=model.class_names,
+        num_inputs=math.prod(network.input_shape),
         num_steps=num_steps or network.num_steps,
         spikes=dict(zip(names, by_layer, strict=True)),
     )
 
 
-def evaluate_by_num_steps(network: SpikingNetwork, data: LabelledImages, decoding: Decoding) -> list[Evaluation]:
+def evaluate_by_num_steps(model: Model, data: LabelledImages) -> list[Evaluation]:
     """Evaluate a network stopped after each of its steps, or after `MAX_STOPS` of them; the last is the whole."""
-    stops = sorted({math.ceil(network.num_steps * i / MAX_STOPS) for i in range(1, MAX_STOPS + 1)})
-    return [evaluate(network, data, decoding, num_steps) for num_steps in stops]
+    whole = model.network.num_steps
+    stops = sorted({math.ceil(whole * i / MAX_STOPS) for i in range(1, MAX_STOPS + 1)})
+    return [evaluate(model, data, num_steps) for num_steps in stops]
 
 
-def mistakes(network: SpikingNetwork, data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
-    """The images that an evaluation of this data got wrong, the most confident mistake first."""
+def report_on(evaluations: Sequence[Evaluation], model_sha256: str) -> EvaluationReport:
+    """Put evaluations by number of steps, the last of them whole, into a report on their model."""
+    return EvaluationReport(
+        **evaluations[-1].as_metrics().model_dump(),
+        model_sha256=model_sha256,
+        by_num_steps=tuple(evaluation.as_stop() for evaluation in evaluations),
+    )
+
+
+@torch.no_grad()
+def mistakes(model: Model, data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
+    """Return the images that an evaluation of this data got wrong, the most confident mistake first."""
     decided = evaluation.decided.to(data.labels.device)
     wrong = (decided != data.labels).nonzero().flatten()
     found = []
     for chosen in wrong.split(BATCH_SIZE):
-        with torch.no_grad():
-            counts = network(as_input(data.images[chosen])).spikes.sum(0)
+        counts = model.network(as_input(data.images[chosen])).spikes.sum(0)
         shares = counts.gather(1, decided[chosen, None]).flatten() / counts.sum(1).clamp(min=1)
         images, labels = data.images[chosen].cpu(), data.labels[chosen].tolist()
         rows = zip(images, labels, decided[chosen].tolist(), shares.tolist(), strict=True)
         found += [Mistake(*row) for row in rows]
     return sorted(found, key=lambda mistake: -mistake.confidence)
-
-
-def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
-    """Loss and accuracy of a network, with no effect on it."""
-    losses, correct = [], []
-    for record, labels in _records(network, data):
-        losses.append(loss(record, labels) * len(labels))
-        correct.append((decode(record, decoding) == labels).sum())
-    total = len(data.labels)
-    return Validation(torch.stack(losses).sum().item() / total, torch.stack(correct).sum().item() / total)
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The metrics of a written evaluation, and its points by number of steps.
-
-    Raises:
-        ModelError: the file is missing or damaged.
-    """
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _Written.model_validate(metrics)
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None
-    except ValueError:
-        raise ModelError(
-            f"{path} is damaged: it does not hold all metrics of an evaluation; `dvc repro -f evaluate` makes it anew"
-        ) from None
-    return metrics
-
-
-class _Written(BaseModel):
-    """What others read of a written evaluation."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    accuracy: float
-    correct: int
-    total: PositiveInt
-    accuracy_by_class: Annotated[dict[str, float], Field(min_length=1)]
-    synaptic_operations_per_image: float
-    multiply_accumulates_per_image: int
-    energy_nanojoules_per_image: float
-    by_num_steps: Annotated[list[dict[str, float]], Field(min_length=1)]
-
-
-@torch.no_grad()
-def _records(
-    network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None
-) -> Iterator[tuple[Record, Tensor]]:
-    for images, labels in batches_in_order(data, BATCH_SIZE):
-        yield network(images, num_steps), labels

@@ -1,14 +1,11 @@
 """Checkpoints: a training that is killed goes on from its last finished epoch, bit by bit as if it never had been."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import safetensors
 import torch
-from safetensors.torch import save
 
 from lifline.errors import TrainingError
 from lifline.experiments.fingerprint import fingerprint
@@ -16,6 +13,7 @@ from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.system.files import write_bytes
 from lifline.system.locks import locked
+from lifline.system.tensor_file import DamagedError, pack, unpack
 from lifline.training.fit import TrainingState
 from lifline.training.report import EpochReport
 
@@ -60,8 +58,8 @@ class Checkpoint:
         tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
         tensors["losses"] = torch.tensor([loss for report in state.reports for loss in report.losses])
         reports = [report._replace(losses=[])._asdict() for report in state.reports]
-        header = {"fingerprint": self.fingerprint, "reports": json.dumps(reports)}
-        write_bytes(self.path, save(tensors, metadata=header))
+        header = {"fingerprint": self.fingerprint, "reports": reports}
+        write_bytes(self.path, pack(tensors, header))
 
     def restore(self, state: TrainingState) -> None:
         """Bring a fresh state to where it was saved; without a file it stays fresh.
@@ -70,12 +68,10 @@ class Checkpoint:
             TrainingError: the file is damaged, or of a training with other params, data or code.
         """
         try:
-            with safetensors.safe_open(self.path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("fingerprint") != self.fingerprint:
-                    raise TrainingError(f"{self.path} is of a training with other params, data or code; remove it")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            reports = [EpochReport(**report) for report in json.loads(header["reports"])]
+            tensors, header = unpack(self.path)
+            if header.get("fingerprint") != self.fingerprint:
+                raise TrainingError(f"{self.path} is of a training with other params, data or code; remove it")
+            reports = [EpochReport(**report) for report in header["reports"]]
             losses = tensors["losses"].tolist()
             bounds = [0, *(report.iteration for report in reports)]
             with_losses = [
@@ -84,7 +80,7 @@ class Checkpoint:
             state.restore(tensors, with_losses)
         except FileNotFoundError:
             return
-        except (safetensors.SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except (DamagedError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{self.path} is damaged: {error}; remove it to train from the start") from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lifline.data.published import DATA_SHA256
+from lifline.data.datasets import MNIST
 from lifline.device import describe_device
 from lifline.params import Params
 
@@ -27,7 +27,7 @@ def fingerprint(params: Params, device: torch.device) -> str:
     """
     parts = {
         "params": params.model_dump(exclude={"export", "tune"}),
-        "data": DATA_SHA256,
+        "data": MNIST.sha256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         "device": describe_device(device),

@@ -7,19 +7,22 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.mnist import LabelledImages, load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import LabelledImages
 from lifline.device import choose_device, describe_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
-from lifline.models import network_bytes
+from lifline.models import Model, model_bytes
 from lifline.params import Params
-from lifline.paths import MNIST, repository_root
+from lifline.paths import DATA, repository_root
 from lifline.system.files import sha256_of_bytes
 from lifline.system.locks import locked
 from lifline.tracking import runs as tracking
+from lifline.tracking.run import Run
 
 
 class SeedResult(NamedTuple):
@@ -39,19 +42,19 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     first = params.train.seed
     seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
     device = choose_device(params.train.device)
-    images, test = load_mnist(MNIST, "train"), load_mnist(MNIST, "test").to(device)
+    images, test = load_images(MNIST, DATA, "train"), load_images(MNIST, DATA, "test").to(device)
     recipe = fingerprint(params.with_values({"train.seed": 0}), device)
-    with _alone(recipe), tracking.seeds_run(params, recipe) as done:
-        results = []
+    with _alone(recipe), tracking.seeds_run(params, recipe) as parent:
+        done, results = tracking.metrics_by_seed(parent), []
         for each in seeded:
             seed = each.train.seed
             if seed in done:
                 result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
             else:
-                result = _train_and_evaluate(each, images, test, device)
+                result = _train_and_evaluate(parent, each, images, test, device)
             results.append(result)
             yield result
-        tracking.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
+        parent.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
 
 
 def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
@@ -92,13 +95,13 @@ def _alone(recipe: str) -> Iterator[None]:
 
 
 def _train_and_evaluate(
-    params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
+    parent: Run, params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
 ) -> SeedResult:
-    decoding = params.network.decoding
-    with checkpoint_of(params, device) as checkpoint, tracking.seed_run(params, describe_device(device)):
-        state = train_tracked(params, images, device, checkpoint)
-        tracking.log_dataset("mnist-test", "test")
-        evaluation = evaluate(state.network, test, decoding)
-        tracking.log_metrics({"test": evaluation.as_metrics()})
-        tracking.tag_model(sha256_of_bytes(network_bytes(state.network, params.network)))
-    return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, evaluation.accuracy(decoding))
+    with checkpoint_of(params, device) as checkpoint, tracking.seed_run(parent, params, describe_device(device)) as run:
+        state = train_tracked(params, images, device, checkpoint, run)
+        run.log_dataset("mnist-test", "test")
+        model = Model(state.network, params.network, MNIST.class_names)
+        metrics = evaluate(model, test).as_metrics()
+        run.log_metrics({"test": metrics.model_dump()})
+        run.tag_model(sha256_of_bytes(model_bytes(model)))
+    return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, metrics.accuracy)

@@ -2,36 +2,36 @@
 
 import torch
 
-from lifline.data.batches import split_off_validation
-from lifline.data.mnist import LabelledImages
+from lifline.data.datasets import MNIST
+from lifline.data.images import LabelledImages, split_off_validation
 from lifline.experiments.checkpoint import Checkpoint
 from lifline.experiments.display import training_display
-from lifline.figures.draw import draw_training
+from lifline.figures.training import draw_training
 from lifline.models import new_network
 from lifline.params import Params
-from lifline.tracking import runs as tracking
+from lifline.tracking.run import Run
 from lifline.training.fit import TrainingState, fit, iterations_per_epoch
 
 
 def train_tracked(
-    params: Params, images: LabelledImages, device: torch.device, checkpoint: Checkpoint
+    params: Params, images: LabelledImages, device: torch.device, checkpoint: Checkpoint, run: Run
 ) -> TrainingState:
-    """Train a network on all of `images` but those for validation, in the active MLflow run.
+    """Train a network on all of `images` but those for validation, in a run of MLflow.
 
     Raises:
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
     """
     training, validation = (part.to(device) for part in split_off_validation(images, params.data.validation_size))
-    state = TrainingState(new_network(params.network, params.train.seed).to(device), params.train.seed)
+    state = TrainingState(new_network(params.network, MNIST, params.train.seed).to(device), params.train.seed)
     checkpoint.restore(state)
-    tracking.log_dataset("mnist-train", "training")
+    run.log_dataset("mnist-train", "training")
     with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:
         if state.reports:
             display.show_resumption(state.reports[-1])
-            tracking.log_resumption(state.reports)
+            run.log_resumption(state.reports)
         for report in fit(state, training, validation, params, display.show_step):
             checkpoint.save(state)
             display.show_epoch(report)
-            tracking.log_epoch(report)
-    tracking.log_figures(draw_training(state.reports))
+            run.log_epoch(report)
+    run.log_figures(draw_training(state.reports))
     return state

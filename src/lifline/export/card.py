@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
 
-from lifline.data.published import CLASS_NAMES, DATA_SHA256, NUM_PIXELS
+from lifline.data.datasets import MNIST
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
+from lifline.evaluation.report import EvaluationReport, Stop
 from lifline.export.onnx import Comparison
 from lifline.params import Params
 
@@ -36,14 +36,14 @@ Of a picture: `lifline predict docs/three.png`. From MLflow: `mlflow.pyfunc.load
 """.splitlines()
 
 
-def model_card(params: Params, evaluation: Mapping[str, Any], comparison: Comparison, model_sha256: str) -> str:
+def model_card(params: Params, evaluation: EvaluationReport, comparison: Comparison) -> str:
     """A card in Markdown; the same network gives the same card."""
     return "\n".join(
         [
-            *_summary(params, evaluation, comparison, model_sha256),
-            *_by_class(evaluation["accuracy_by_class"]),
+            *_summary(params, evaluation, comparison),
+            *_by_class(evaluation.accuracy_by_class),
             *_energy(evaluation),
-            *_by_num_steps(evaluation["by_num_steps"]),
+            *_by_num_steps(evaluation.by_num_steps),
             *LIMITS,
             *_use(params),
             *_params(params),
@@ -51,22 +51,22 @@ def model_card(params: Params, evaluation: Mapping[str, Any], comparison: Compar
     )
 
 
-def _summary(params: Params, evaluation: Mapping[str, Any], comparison: Comparison, model_sha256: str) -> Iterator[str]:
+def _summary(params: Params, evaluation: EvaluationReport, comparison: Comparison) -> Iterator[str]:
     network, held_out = params.network, params.data.validation_size
-    sizes = "-".join(str(size) for size in (NUM_PIXELS, *network.hidden, len(CLASS_NAMES)))
-    low, high = wilson_interval(evaluation["correct"], evaluation["total"])
+    sizes = "-".join(str(size) for size in (math.prod(MNIST.shape), *network.hidden, len(MNIST.class_names)))
+    low, high = wilson_interval(evaluation.correct, evaluation.total)
     yield f"# A spiking network for MNIST: {sizes}, {network.num_steps} steps"
     yield ""
     yield (
-        f"**{evaluation['accuracy']:.2%} of the {evaluation['total']:,} test images** ({CONFIDENCE:.0%} confidence "
+        f"**{evaluation.accuracy:.2%} of the {evaluation.total:,} test images** ({CONFIDENCE:.0%} confidence "
         f"interval {low:.2%} to {high:.2%}, Wilson), decided by `{network.decoding}`. Leaky integrate-and-fire "
         f"neurons, beta {network.beta:g}, threshold {network.threshold:g}, trained by backpropagation through time "
         f"with the surrogate gradient `{network.surrogate}`. Made by lifline."
     )
     yield ""
     yield from _table(["", ""], [
-        ["weights", f"SHA-256 `{model_sha256}`"],
-        ["data", f"MNIST; SHA-256 of its four files' sums `{DATA_SHA256}`"],
+        ["weights", f"SHA-256 `{evaluation.model_sha256}`"],
+        ["data", f"MNIST; SHA-256 of its four files' sums `{MNIST.sha256}`"],
         ["split", f"of the 60,000 training images the last {held_out:,} are for validation; 10,000 test images"],
         ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],
     ])  # fmt: skip
@@ -77,13 +77,11 @@ def _by_class(accuracies: Mapping[str, float]) -> Iterator[str]:
     yield from _table(["digit", *accuracies], [["accuracy", *(f"{accuracy:.2%}" for accuracy in accuracies.values())]])
 
 
-def _energy(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    energy, multiplications, additions = (
-        evaluation[f"{name}_per_image"] for name in ("energy_nanojoules", "multiply_accumulates", "synaptic_operations")
-    )
+def _energy(evaluation: EvaluationReport) -> Iterator[str]:
     yield from ("", "## Energy: an estimate", "")
+    multiplications, additions = evaluation.multiply_accumulates_per_image, evaluation.synaptic_operations_per_image
     yield (
-        f"**{energy:,.0f} nJ per image**: {multiplications:,} multiply-accumulates at "
+        f"**{evaluation.energy_nanojoules_per_image:,.0f} nJ per image**: {multiplications:,} multiply-accumulates at "
         f"{PICOJOULES_PER_MULTIPLY_ACCUMULATE} pJ in the first layer, whose input is a constant image, computed once; "
         f"and {additions:,.0f} synaptic operations, additions at {PICOJOULES_PER_ADDITION} pJ, one for each spike and "
         "neuron that it reaches. Figures of 32-bit floating point at 45 nm: Horowitz, ISSCC 2014. Left out: memory, "
@@ -91,12 +89,10 @@ def _energy(evaluation: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _by_num_steps(points: Sequence[Mapping[str, float]]) -> Iterator[str]:
+def _by_num_steps(stops: Sequence[Stop]) -> Iterator[str]:
     yield from ("", "## Stopped early", "")
-    shown = points[:: -math.ceil(len(points) / MAX_POINTS)][::-1]
-    rows = [
-        [str(point["num_steps"]), f"{point['accuracy']:.2%}", f"{point['spikes_per_image']:,.0f}"] for point in shown
-    ]
+    shown = stops[:: -math.ceil(len(stops) / MAX_POINTS)][::-1]
+    rows = [[str(stop.num_steps), f"{stop.accuracy:.2%}", f"{stop.spikes_per_image:,.0f}"] for stop in shown]
     yield from _table(["steps", "accuracy", "spikes per image"], rows)
 
 

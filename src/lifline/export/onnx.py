@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from lifline.choices import Decoding
 from lifline.data.batches import batches_in_order
-from lifline.data.mnist import LabelledImages
-from lifline.data.published import CLASS_NAMES, IMAGE_SIDE
+from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.evaluation.evaluate import BATCH_SIZE
+from lifline.models import BATCH_SIZE
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -61,18 +60,20 @@ class _Classifier(nn.Module):
         self.decoding = decoding
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        *hidden, output = trace(self.network, image.flatten(1))
+        *hidden, output = trace(self.network, image)
         decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
         return *output, decided, *(layer.spikes for layer in hidden)
 
 
-def onnx_metadata(params: Params, model_sha256: str, test_accuracy: float) -> dict[str, object]:
-    """What an exported network's file says of it; `class_names` by the number that is decided."""
+def onnx_metadata(
+    params: Params, class_names: Sequence[str], model_sha256: str, test_accuracy: float
+) -> dict[str, object]:
+    """Return what an exported network's file says of it; `class_names` by the number that is decided."""
     return {
         "params": params.flat(),
         "model_sha256": model_sha256,
         "test_accuracy": test_accuracy,
-        "class_names": CLASS_NAMES,
+        "class_names": list(class_names),
     }
 
 
@@ -87,7 +88,7 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
     before that entry, in hexadecimal: a file that was damaged is known by it.
     """
     classifier = _Classifier(network, decoding).eval().requires_grad_(False)
-    example = torch.zeros(2, 1, IMAGE_SIDE, IMAGE_SIDE)
+    example = torch.zeros(2, *network.input_shape)
     with _quietly():
         program = torch.onnx.export(
             classifier,
@@ -116,12 +117,11 @@ def compare_with_network(
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
-    for pixels, _ in batches_in_order(data, BATCH_SIZE):
-        images = pixels.reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
+    for images, _ in batches_in_order(data, BATCH_SIZE):
         spikes, membrane, decided, *hidden = session.run(_output_names(network), {"image": images.numpy()})
         with torch.no_grad():
-            record = network(pixels)
-            expected_hidden = [layer.spikes for layer in trace(network, pixels)[:-1]]
+            record = network(images)
+            expected_hidden = [layer.spikes for layer in trace(network, images)[:-1]]
         class_mismatches += int((decided != decode(record, decoding).numpy()).sum())
         for found, expected in zip([spikes, *hidden], [record.spikes, *expected_hidden], strict=True):
             spike_mismatches += int((found != expected.numpy()).sum())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lifline.data.published import IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.errors import PictureError
 
 DIGIT_SIDE = 20
@@ -184,7 +184,7 @@ def _like_mnist(digit: Grey) -> Grey:
     small = np.asarray(Image.fromarray(digit).resize((width, height), how))
     small = np.clip(small / small.max(), 0, 1)
     top, left = _start(small.sum(axis=1)), _start(small.sum(axis=0))
-    image = np.zeros((IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
+    image = np.zeros((MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32)
     image[top : top + height, left : left + width] = small
     return image
 
@@ -192,4 +192,4 @@ def _like_mnist(digit: Grey) -> Grey:
 def _start(mass: NDArray[np.float32]) -> int:
     """Where the box begins along an axis so that its mass `[length]` is centred."""
     centre = mass @ np.arange(len(mass)) / mass.sum()
-    return int(np.clip(round(IMAGE_SIDE / 2 - centre), 0, IMAGE_SIDE - len(mass)))
+    return int(np.clip(round(MNIST.shape[-1] / 2 - centre), 0, MNIST.shape[-1] - len(mass)))

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from lifline.data.published import IMAGE_SIDE
+from lifline.data.datasets import MNIST
 from lifline.errors import LiflineError, ModelError
 from lifline.paths import ONNX_MODEL, repository_root
 from lifline.system.files import sha256_of_bytes
@@ -74,13 +74,13 @@ class Predictor:
         metadata = self.session.get_modelmeta().custom_metadata_map
         inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
         if (
-            inputs != {"image": [1, IMAGE_SIDE, IMAGE_SIDE]}
+            inputs != {"image": [1, MNIST.shape[-1], MNIST.shape[-1]]}
             or not {"spikes", "class", "hidden_1"} <= set(outputs)
             or "class_names" not in metadata
         ):
             raise ModelError(f"{self.name} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
         self.classes = _class_names(metadata["class_names"], self.name)
-        self.predict(np.zeros((IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32))
+        self.predict(np.zeros((MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32))
 
     def predict(self, image: NDArray[np.float32]) -> Prediction:
         """What the network takes an image `[28, 28]` for.

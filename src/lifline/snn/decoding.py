@@ -1,4 +1,4 @@
-"""From the output neurons' spikes and membranes to a class."""
+"""A class is decoded from the output neurons' spikes and membranes."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,12 @@ def decode(record: Record, how: Decoding) -> Tensor:
 
     Returns:
         Classes, int64 `[B]`.
+
+    Raises:
+        ValueError: there is no such decoding.
     """
+    if how not in DECODINGS:
+        raise ValueError(f"decoding is {how!r}; allowed are {', '.join(DECODINGS)}")
     return DECODINGS[how](record)
 
 
@@ -43,7 +48,7 @@ def _by_membrane(record: Record) -> Tensor:
 
 
 def _best_by_membrane(score: Tensor, record: Record) -> Tensor:
-    """The class with the highest score `[B, C]`; of several, the one with the largest summed membrane."""
+    """Take the class with the highest score `[B, C]`, of several the one with the largest summed membrane."""
     best = score == score.amax(1, keepdim=True)
     return torch.where(best, record.membrane.sum(0), -torch.inf).argmax(1)
 

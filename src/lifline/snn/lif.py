@@ -1,8 +1,9 @@
 """The leaky integrate-and-fire neuron: what it is asked for, and which of its implementations answers."""
 
-import math
 import os
+from numbers import Integral
 from types import ModuleType
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.functional import linear
 from lifline.choices import SurrogateName
 from lifline.errors import SettingError
 from lifline.snn import reference
-from lifline.snn.kernels.autograd import Lif, LifLinear
+from lifline.snn.kernels.autograd import LifFunction, LifLinearFunction
 from lifline.snn.surrogate import SURROGATES
 
 KERNELS_VARIABLE = "LIFLINE_KERNELS"
@@ -36,8 +37,9 @@ def lif(
 
     Args:
         current: input current I: `[B, N]`, the same at every step, or `[T, B, N]`. Half precision becomes float32.
-        beta: membrane decay per step, in [0, 1]: a float, or a tensor (0-d or `[N]`) that gradients reach.
-        threshold: membrane above which a neuron fires.
+        beta: membrane decay per step, in [0, 1]: a float, or a tensor (0-d or `[N]`) that gradients reach. A tensor on
+            CUDA is taken as it is, since looking at its values would wait for the device.
+        threshold: membrane above which a neuron fires: above 0, and a normal number in the current's type.
         num_steps: T for a constant current; left out where `current` has a time axis.
         surrogate: what stands for the derivative of a spike, a key of `SURROGATES`.
         spike_delay: 1 returns each spike one step late, as the neuron that snnTorch's tutorial 5 writes by
@@ -47,14 +49,14 @@ def lif(
         Spikes (0.0 or 1.0) and membrane after charging, each `[T, B, N]`.
 
     Raises:
-        ValueError: an argument is out of its range, or the shape and `num_steps` do not fit.
+        ValueError: an argument is out of its range, or the current's shape and `num_steps` do not fit.
     """
-    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
     current = _at_least_float32(current)
+    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
     kernels = _kernels_for(current)
     if kernels is None:
         return reference.lif(current, beta, threshold, steps, surrogate, spike_delay)
-    outputs: tuple[Tensor, Tensor] = Lif.apply(
+    outputs: tuple[Tensor, Tensor] = LifFunction.apply(
         kernels, current, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
     )
     return outputs
@@ -90,13 +92,13 @@ def lif_linear(
     Raises:
         ValueError: as `lif`, or weight and bias do not fit.
     """
-    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
     current = _at_least_float32(current)
+    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
     _check_projection(current, weight, bias)
     is_constant = current.dim() == 2  # noqa: PLR2004
     kernels = _kernels_for(current)
     if kernels is not None and current.is_cpu and is_constant and len(weight) <= MAX_FUSED_OUTPUTS:
-        outputs: tuple[Tensor, Tensor] = LifLinear.apply(
+        outputs: tuple[Tensor, Tensor] = LifLinearFunction.apply(
             kernels, current, weight, bias, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
         )
         return outputs
@@ -106,7 +108,7 @@ def lif_linear(
 
 
 def _kernels_for(current: Tensor) -> ModuleType | None:
-    """The module with the kernels for a current's device, imported when it is first needed; None: the reference."""
+    """Import the kernels for a current's device and return their module; None: the reference."""
     asked = os.environ.get(KERNELS_VARIABLE, "fused")
     if asked not in ("fused", "reference"):
         raise SettingError(f"{KERNELS_VARIABLE} is {asked!r}; allowed are fused and reference")
@@ -142,24 +144,41 @@ def _check(
     spike_delay: int,
 ) -> int:
     """Check `lif`'s arguments; returns the number of steps."""
-    if not isinstance(beta, Tensor) and not 0 <= beta <= 1:
-        raise ValueError(f"beta is {beta}; allowed is 0 to 1")
-    if isinstance(beta, Tensor) and beta.shape not in ((), current.shape[-1:]):
-        raise ValueError(f"beta has the shape {list(beta.shape)}; allowed are [] and {list(current.shape[-1:])}")
-    if not 0 < threshold < math.inf:
-        raise ValueError(f"threshold is {threshold}; allowed is a finite number above 0")
+    if not current.is_floating_point():
+        raise ValueError(f"current is of {current.dtype}; allowed are floating-point types")
+    _check_beta(beta, current)
+    limits = torch.finfo(current.dtype)
+    if not limits.smallest_normal <= threshold <= limits.max:
+        raise ValueError(f"threshold is {threshold}; allowed is {limits.smallest_normal:.3g} to {limits.max:.3g}")
     if surrogate not in SURROGATES:
         raise ValueError(f"surrogate is {surrogate!r}; allowed are {', '.join(SURROGATES)}")
-    if spike_delay not in (0, 1):
+    if not (_is_whole(spike_delay) and spike_delay in (0, 1)):
         raise ValueError(f"spike_delay is {spike_delay}; allowed are 0 and 1")
-    if current.dim() == 2 and num_steps is not None and num_steps >= 1:  # noqa: PLR2004
-        return num_steps
+    if current.dim() == 2 and _is_whole(num_steps) and num_steps >= 1:  # noqa: PLR2004
+        return int(num_steps)
     if current.dim() == 3 and num_steps is None and len(current) >= 1:  # noqa: PLR2004
         return len(current)
     raise ValueError(
-        f"current of shape {list(current.shape)} with num_steps={num_steps}; allowed are [B, N] with num_steps "
-        "from 1, or [T, B, N] without num_steps"
+        f"current of shape {list(current.shape)} with num_steps={num_steps!r}; allowed are [B, N] with a whole "
+        "num_steps from 1, or [T, B, N] without num_steps"
     )
+
+
+def _check_beta(beta: float | Tensor, current: Tensor) -> None:
+    if not isinstance(beta, Tensor):
+        outside = [] if 0 <= beta <= 1 else [beta]
+    elif beta.shape not in ((), current.shape[-1:]):
+        raise ValueError(f"beta has the shape {list(beta.shape)}; allowed are [] and {list(current.shape[-1:])}")
+    elif beta.is_cpu and not torch.compiler.is_compiling():
+        outside = beta[~((beta >= 0) & (beta <= 1))].tolist()
+    else:
+        outside = []
+    if outside:
+        raise ValueError(f"beta is {outside[0]}; allowed is 0 to 1")
+
+
+def _is_whole(number: Any) -> TypeGuard[int]:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _check_projection(current: Tensor, weight: Tensor, bias: Tensor) -> None:

@@ -1,14 +1,12 @@
 """What training minimises, as functions of the output record and the labels."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 from lifline.choices import LossName
-from lifline.params import TrainParams
 from lifline.snn.network import Record
 
 Loss = Callable[[Record, Tensor], Tensor]
@@ -16,19 +14,6 @@ Loss = Callable[[Record, Tensor], Tensor]
 
 SUMMED_OVER_STEPS: frozenset[LossName] = frozenset({"membrane_ce"})
 """Losses that grow with the number of steps; compare them per step."""
-
-
-def make_loss(params: TrainParams) -> Loss:
-    """The loss that the params ask for."""
-    losses: dict[LossName, Loss] = {
-        "membrane_ce": membrane_ce,
-        "count_ce": count_ce,
-        "rate_mse": partial(rate_mse, correct_rate=params.correct_rate, incorrect_rate=params.incorrect_rate),
-    }
-    loss = losses[params.loss]
-    if params.spike_penalty == 0:
-        return loss
-    return lambda record, labels: loss(record, labels) + params.spike_penalty * hidden_firing_rate(record)
 
 
 def membrane_ce(record: Record, labels: Tensor) -> Tensor:

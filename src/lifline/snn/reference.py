@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire neuron: its specification, in plain PyTorch.
+"""The leaky integrate-and-fire neuron is specified here, in plain PyTorch.
 
 Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
 111, 2023; the same as `snntorch.Leaky` with `reset_mechanism="subtract"`.
@@ -14,7 +14,7 @@ from lifline.snn.surrogate import fire
 def lif(
     current: Tensor, beta: float | Tensor, threshold: float, num_steps: int, surrogate: SurrogateName, spike_delay: int
 ) -> tuple[Tensor, Tensor]:
-    """`lifline.snn.lif`, step by step: slow, differentiable, exportable, and right by definition."""
+    """Run `lifline.snn.lif` step by step: slow, differentiable, exportable, and right by definition."""
     currents = list(current) if current.dim() == 3 else [current] * num_steps  # noqa: PLR2004
     membrane = spike = torch.zeros_like(currents[0])
     membranes, spikes = [], []

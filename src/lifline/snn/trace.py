@@ -16,9 +16,11 @@ class LayerTrace(NamedTuple):
 
 
 def trace(network: SpikingNetwork, images: Tensor) -> list[LayerTrace]:
-    """Show the network images `[B, num_inputs]` at each of its steps; returns its layers in order, the output last."""
+    """Show the network images, as `forward` does; returns its layers in order, the output last."""
+    inputs, num_steps = network.flatten(images)
+    neuron = vars(network.neuron)
     first, *later = network.layers
-    traces = [LayerTrace(*lif(first(images), num_steps=network.num_steps, **network.neuron))]
+    traces = [LayerTrace(*lif(first(inputs), num_steps=num_steps, **neuron))]
     for layer in later:
-        traces.append(LayerTrace(*lif(layer(traces[-1].spikes), **network.neuron)))
+        traces.append(LayerTrace(*lif(layer(traces[-1].spikes), **neuron)))
     return traces

@@ -3,10 +3,13 @@
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from lifline.system.locks import locked
 
 
 @contextmanager
@@ -20,15 +23,19 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which replaces it if the body succeeds and vanishes otherwise."""
+    """Yield a temporary path beside `path`, which replaces it if the body succeeds and vanishes otherwise.
+
+    Of several who replace one file at once, each waits for the one before; what a killed one left is used again.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path), locked(temporary):
         try:
+            os.truncate(temporary, 0)
             yield temporary
             temporary.replace(path)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,29 +6,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lifline.system.files import naming
-
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file, which is made where there is none.
+    """Hold the lock of a file, which is made where there is none; who holds it may rename or remove the file.
 
     Raises:
         BlockingIOError: another process holds it, and `wait` is false.
     """
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)  # which child processes do not inherit
-    try:
-        with naming(path):
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _held(path, os.O_CREAT, wait):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def abandoned(folder: Path) -> Iterator[Path]:
     """The files in a folder that no living process holds, each locked while the caller looks at it."""
     for path in folder.glob("*"):
-        with suppress(OSError), locked(path, wait=False):
+        with suppress(OSError), _held(path, 0, wait=False):
             yield path
+
+
+@contextmanager
+def _held(path: Path, flags: int, wait: bool) -> Iterator[None]:
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | flags, 0o666)  # which child processes do not inherit
+        try:
+            _lock(descriptor, path, wait)
+            if _is_open_at(descriptor, path):  # else it was renamed or removed while this one waited
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, T
 @contextmanager
 def transfer_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
     """A bar for a transfer of `num_bytes`; yields what to call with the length of each piece that comes."""
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with new_bar(*columns) as progress:
         task = progress.add_task(name, total=num_bytes)
         yield lambda piece: progress.advance(task, piece)

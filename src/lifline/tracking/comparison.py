@@ -1,10 +1,12 @@
 """Runs of MLflow side by side: the params and metrics in which they differ."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from mlflow import MlflowClient
 
 from lifline.errors import TrackingError
-from lifline.tracking import store as tracking_store
+from lifline.tracking.store import all_pages, store
 
 SHORTEST_PREFIX = 4
 MAX_LISTED = 10
@@ -32,7 +34,7 @@ def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
     Raises:
         TrackingError: there is no such run, or several; or MLflow cannot be reached.
     """
-    with tracking_store.store() as client:
+    with store() as client:
         return [_find(client, name) for name in wanted]
 
 
@@ -59,12 +61,13 @@ def _accuracies_first(name: str) -> tuple[bool, str]:
     return not name.startswith(("test/", "validation/")), name
 
 
-def _find(client: Any, wanted: str) -> ComparedRun:
+def _find(client: MlflowClient, wanted: str) -> ComparedRun:
     conditions = [f"attributes.run_name = {_quoted(wanted)}", f"tags.dvc_exp_name = {_quoted(wanted)}"]
     if len(wanted) >= SHORTEST_PREFIX and wanted.isalnum():
         conditions.append(f"attributes.run_id LIKE '{wanted}%'")
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = {run.info.run_id: run for condition in conditions for run in client.search_runs(experiments, condition)}
+    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+    pages = [all_pages(client.search_runs, experiments, condition) for condition in conditions]
+    found = {run.info.run_id: run for page in pages for run in page}
     if not found:
         raise TrackingError(
             f"there is no run {wanted!r}; allowed are ids, their beginnings and names, as the MLflow UI shows them"

@@ -1,9 +1,17 @@
 """What a run of MLflow says of itself, in Markdown; its links lead to pages of MLflow's UI."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lifline.data.published import CLASS_NAMES, NUM_PIXELS
+from mlflow import MlflowClient, entities
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from lifline.data.datasets import MNIST
+from lifline.tracking.tags import MODEL_TAG, RECIPE_TAG
+
+MAX_CHILDREN = 10
+"""In a run's description."""
 
 
 class Described(NamedTuple):
@@ -18,6 +26,32 @@ class Described(NamedTuple):
     def link(self) -> str:
         """The run by its name."""
         return f"[{self.name}](#/experiments/{self.experiment_id}/runs/{self.run_id})"
+
+
+def describe(client: MlflowClient, run: entities.Run) -> str:
+    """The description of a run, with what the store knows of its parent, its children and its model."""
+    run_id, tags = run.info.run_id, run.data.tags
+    parent_id, model_sha256 = tags.get(MLFLOW_PARENT_RUN_ID), tags.get(MODEL_TAG)
+    versions = client.search_model_versions(f"tags.{MODEL_TAG} = '{model_sha256}'") if model_sha256 else []
+    children = client.search_runs(
+        [run.info.experiment_id],
+        f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}' and attributes.status = 'FINISHED'",
+        order_by=["metrics.`validation/accuracy` DESC"],
+        max_results=MAX_CHILDREN + 1,
+    )
+    return describe_run(
+        _described(run),
+        tags.get(RECIPE_TAG, ""),
+        _described(client.get_run(parent_id)) if parent_id else None,
+        [_described(child) for child in children[:MAX_CHILDREN]],
+        len(children) > MAX_CHILDREN,
+        (versions[0].name, versions[0].version) if versions else None,
+    )
+
+
+def _described(run: entities.Run) -> Described:
+    info = run.info
+    return Described(info.experiment_id, info.run_id, info.run_name, run.data.params, run.data.metrics)
 
 
 def describe_run(
@@ -39,7 +73,8 @@ def describe_run(
         model: name and version of the registered model that came of it.
     """
     hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
-    network = f"{NUM_PIXELS}-{hidden}-{len(CLASS_NAMES)} neurons, {run.params.get('network.num_steps')} steps"
+    sizes = f"{math.prod(MNIST.shape)}-{hidden}-{len(MNIST.class_names)}"
+    network = f"{sizes} neurons, {run.params.get('network.num_steps')} steps"
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
     parts.append(f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}.")

@@ -1,73 +1,47 @@
-"""MLflow: one run per trained model holds all that is known of it."""
+"""MLflow: one run per trained model holds all that is known of it; here runs are opened and closed."""
 
-import atexit
-import hashlib
 import logging
 import os
-import platform
-import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import mlflow
-import numpy as np
-import onnx
-from mlflow.data.http_dataset_source import HTTPDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModelOutput, Metric, Param, Run
+from mlflow import MlflowClient, entities
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.data.published import DATA_SHA256, IMAGE_SIDE
 from lifline.errors import RegistryError
 from lifline.params import Params
-from lifline.paths import repository_root
 from lifline.presets import nearest_recipe
-from lifline.system.locks import abandoned, locked
+from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
-from lifline.tracking.description import Described, describe_run
+from lifline.system.tracebacks import clear_frames
+from lifline.tracking.holders import close_runs_of_dead_processes, holding, let_go
+from lifline.tracking.origin import origin_tags
+from lifline.tracking.run import Run, find_run, holders_of
 from lifline.tracking.store import (
     EXPERIMENT,
     STORE_ERRORS,
-    alone_in,
     client,
+    exclusive,
     failing_fast,
     open_store,
     reason,
     translated_errors,
 )
-from lifline.tracking.uri import censored, read_tracking_uri
-from lifline.training.report import EpochReport
+from lifline.tracking.system_metrics import system_metrics
+from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, MODEL_TAG, RECIPE_TAG, SEEDS_TAG, STUDY_TAG, TRIAL_TAG
+from lifline.tracking.uri import read_tracking_uri
 
 SEEDS_EXPERIMENT = "lifline-seeds"
 TUNING_EXPERIMENT = "lifline-tuning"
-MODEL_TAG = "model_sha256"
-RECIPE_TAG = "recipe"
-SEEDS_TAG = "recipe_sha256"
-STUDY_TAG = "study"
-TRIAL_TAG = "trial"
-LOCK_TAG = "lock"
-ONNX_TAG = "onnx_sha256"
-FAILURE_TAG = "failure"
-DESCRIPTION_TAG = "mlflow.note.content"
-DATASET_URL = "http://yann.lecun.com/exdb/mnist/"
-LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
+MAX_FAILURE = 500
+"""Characters of what is said of a failure."""
+
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 for part in ("store.db", "system_metrics"):  # an error of the one is raised, too; one of the other stops no stage
     logging.getLogger(f"mlflow.{part}").setLevel(logging.CRITICAL)
-
-MAX_CHILDREN = 10
-"""In a run's description."""
-
-METRICS_PER_BATCH = 1000  # MLflow's own limit
 
 
 def download(uri: str, folder: Path) -> None:
@@ -86,477 +60,190 @@ def download(uri: str, folder: Path) -> None:
 
 
 @contextmanager
-def training_run(params: Params, device: str) -> Iterator[None]:
+def training_run(params: Params, device: str) -> Iterator[Run]:
     """A new run for a training. Closed as FINISHED, as KILLED when interrupted, as FAILED otherwise.
 
     Raises:
         TrackingError: MLflow cannot be reached, or refuses what it is given.
     """
-    with _run(params, {"device": device}, name=_pipeline_name(params), log_system_metrics=True):
-        yield
+    with _opened(params, {"device": device}, _pipeline_name(params)) as run, system_metrics(run):
+        yield run
 
 
 @contextmanager
-def run_of_model(model_sha256: str, params: Params) -> Iterator[None]:
+def run_of_model(model_sha256: str, params: Params) -> Iterator[Run]:
     """The run that trained the model with this hash; where the store has none, a new one, tagged alike.
 
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(params, {MODEL_TAG: model_sha256}, known_by=MODEL_TAG, name=_pipeline_name(params)):
-        yield
-
-
-def _pipeline_name(params: Params) -> str:
-    title, experiment = nearest_recipe(params).title(), os.environ.get("DVC_EXP_NAME")
-    return f"{experiment} ({title})" if experiment else title
+    with _opened(params, {MODEL_TAG: model_sha256}, _pipeline_name(params), known_by=MODEL_TAG) as run:
+        yield run
 
 
 @contextmanager
-def seeds_run(params: Params, recipe_sha256: str) -> Iterator[dict[int, dict[str, float]]]:
-    """The parent run of a recipe's trainings with different seeds; yields the metrics of those that are done, by seed.
+def seeds_run(params: Params, recipe_sha256: str) -> Iterator[Run]:
+    """The parent run of a recipe's trainings with different seeds.
 
     Raises:
         TrackingError: as `training_run`.
     """
     tags, name = {SEEDS_TAG: recipe_sha256}, f"seeds of {nearest_recipe(params).title()}"
-    with _run(params, tags, known_by=SEEDS_TAG, name=name, experiment=SEEDS_EXPERIMENT):
-        parent = active_run().info
-        children = client().search_runs(
-            [parent.experiment_id],
-            filter_string=f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'FINISHED'",
-        )
-        yield {int(run.data.params["train.seed"]): run.data.metrics for run in children}
+    with _opened(params, tags, name, known_by=SEEDS_TAG, experiment=SEEDS_EXPERIMENT) as run:
+        yield run
 
 
 @contextmanager
-def seed_run(params: Params, device: str) -> Iterator[None]:
+def seed_run(parent: Run, params: Params, device: str) -> Iterator[Run]:
     """A training's run inside of `seeds_run`.
 
     Raises:
         TrackingError: as `training_run`.
     """
-    name = f"seed {params.train.seed}"
-    with _run(params, {"device": device}, name=name, log_system_metrics=True, experiment=SEEDS_EXPERIMENT):
-        yield
+    tags, name = {MLFLOW_PARENT_RUN_ID: parent.run_id, "device": device}, f"seed {params.train.seed}"
+    with _opened(params, tags, name, experiment=SEEDS_EXPERIMENT) as run, system_metrics(run):
+        yield run
 
 
-class ParentRun(NamedTuple):
-    """The run of a study, and what marks its children as this process's."""
-
-    run_id: str
-    experiment_id: str
-    lock: str
+def metrics_by_seed(parent: Run) -> dict[int, dict[str, float]]:
+    """The metrics of the trainings inside of `seeds_run` that are done, by seed."""
+    return {int(run.data.params["train.seed"]): run.data.metrics for run in _children(parent, "FINISHED")}
 
 
 @contextmanager
-def study_run(params: Params, study: str) -> Iterator[ParentRun]:
+def study_run(params: Params, study: str) -> Iterator[Run]:
     """The parent run of a study's trials, the same one whenever the study goes on, and for all who work on it.
 
     Raises:
         TrackingError: as `training_run`.
     """
-    with _run(params, {STUDY_TAG: study}, known_by=STUDY_TAG, name=study, experiment=TUNING_EXPERIMENT) as lock:
-        info = active_run().info
-        yield ParentRun(info.run_id, info.experiment_id, lock)
+    with _opened(params, {STUDY_TAG: study}, study, known_by=STUDY_TAG, experiment=TUNING_EXPERIMENT) as run:
+        yield run
 
 
-def start_trial_run(parent: ParentRun, params: Params, number: int) -> str:
-    """A run of a trial inside of `study_run`; returns its id, since trials may run beside each other."""
-    recipe = nearest_recipe(params).describe()
-    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, LOCK_TAG: parent.lock, TRIAL_TAG: str(number), RECIPE_TAG: recipe}
-    run_id = str(client().create_run(parent.experiment_id, tags=tags, run_name=f"trial {number}").info.run_id)
+def start_trial_run(parent: Run, params: Params, number: int) -> Run:
+    """A run of a trial inside of `study_run`; the caller ends it, since trials may run beside each other."""
+    tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, TRIAL_TAG: str(number)}
+    run = _new_run(parent.client, parent.experiment_id, f"trial {number}", tags, params, parent.holder)
     try:
-        client().log_batch(run_id, params=[Param(name, str(value)) for name, value in params.flat().items()])
+        run.log_params(params)
     except Exception as error:
         with suppress(Exception):
-            end_trial_run(run_id, "FAILED", type(error).__name__)
+            end_trial_run(run, "FAILED", type(error).__name__)
         raise
-    return run_id
+    return run
 
 
-def log_trial_epoch(run_id: str, report: EpochReport) -> None:
-    """Log an epoch's metrics to a trial's run."""
-    mlflow.log_metrics(dict(_flat(report.as_metrics())), step=report.epoch, run_id=run_id)
-
-
-def log_trial_score(run_id: str, metrics: Mapping[str, Any]) -> None:
-    """Log what the trained network does with the validation images."""
-    mlflow.log_metrics(dict(_flat({"validation": metrics})), run_id=run_id)
-
-
-def end_trial_run(run_id: str, status: str, reason: str = "") -> None:
+def end_trial_run(trial: Run, status: str, failure: str = "") -> None:
     """Close a trial's run as FINISHED, KILLED or FAILED."""
-    if reason:
-        client().set_tag(run_id, FAILURE_TAG, reason[:500])
-    client().set_terminated(run_id, status)
-    _describe(run_id)
+    if failure:
+        trial.set_tags({FAILURE_TAG: failure[:MAX_FAILURE]})
+    trial.end(status)
+    trial.describe()
 
 
-def end_trial_runs(parent: ParentRun, number: int, status: str, reason: str) -> None:
-    """Close what a trial has RUNNING, here or on another machine."""
-    for run in _running_trial_runs(parent):
-        if run.data.tags[TRIAL_TAG] == str(number):
-            end_trial_run(run.info.run_id, status, reason)
+def running_trials(parent: Run) -> list[tuple[int, Run]]:
+    """The numbers of the trials that have a RUNNING run, here or on another machine, and these runs."""
+    return [
+        (int(run.data.tags[TRIAL_TAG]), Run(parent.client, run.info.run_id, parent.experiment_id, *holders_of(run)))
+        for run in _children(parent, "RUNNING")
+        if TRIAL_TAG in run.data.tags
+    ]
 
 
-def running_trials(parent: ParentRun) -> set[int]:
-    """The numbers of the trials that have a RUNNING run."""
-    return {int(run.data.tags[TRIAL_TAG]) for run in _running_trial_runs(parent)}
+def close_dead_trial(parent: Run, number: int) -> None:
+    """Close what a trial has RUNNING whose process died, which holds the study's run no longer either."""
+    for trial_number, trial in running_trials(parent):
+        if trial_number == number:
+            end_trial_run(trial, "FAILED", "its process died")
+            if trial.holder != parent.holder:
+                parent.release(trial.holder)
 
 
-def _running_trial_runs(parent: ParentRun) -> list[Run]:
-    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = 'RUNNING'"
-    return [run for run in client().search_runs([parent.experiment_id], its) if TRIAL_TAG in run.data.tags]
-
-
-def log_figures(figures: Mapping[str, bytes]) -> None:
-    """Log PNGs by name to the active run: among its files, not in a folder, which the UI's comparison does not open."""
-    with TemporaryDirectory() as folder:
-        for name, png in figures.items():
-            path = Path(folder, name)
-            path.write_bytes(png)
-            log_files(path)
-
-
-def tag_model(model_sha256: str) -> None:
-    """Join the active run to the model that it trained.
-
-    Where an earlier run trained the very same model, its tests and its ONNX model are this run's too: DVC skips
-    evaluate and export for a model that has not changed.
-    """
-    run = active_run()
-    earlier = _find_run(run.info.experiment_id, MODEL_TAG, model_sha256)
-    if earlier:
-        mlflow.set_tag("repeats_run", earlier.info.run_id)
-        _copy_what_is_missing(client().get_run(earlier.info.run_id), run)
-    mlflow.set_tag(MODEL_TAG, model_sha256)
-
-
-def _copy_what_is_missing(earlier: Run, run: Run) -> None:
-    metrics = earlier.data.metrics.items()
-    missing = {name: value for name, value in metrics if name not in run.data.metrics}
-    mlflow.log_metrics({name: value for name, value in missing.items() if name.startswith(("test/", "export/"))})
-    if earlier.inputs and earlier.inputs.dataset_inputs:
-        client().log_inputs(run.info.run_id, datasets=earlier.inputs.dataset_inputs)
-    if models := _logged_models(earlier):
-        client().log_outputs(run.info.run_id, models)
-    with TemporaryDirectory() as folder:
-        for name in _artifacts(earlier) - _artifacts(run):
-            log_files(Path(client().download_artifacts(earlier.info.run_id, name, folder)))
-
-
-def log_dataset(name: str, context: str) -> None:
-    """Log MNIST, by its hash, as an input of the active run."""
-    source = HTTPDatasetSource(url=DATASET_URL)
-    dataset = MetaDataset(source=source, name=name, digest=DATA_SHA256[:16])  # type: ignore[abstract]
-    mlflow.log_input(dataset, context=context)
-
-
-def log_epoch(report: EpochReport) -> None:
-    """Log an epoch's metrics, and the loss at each of its iterations."""
-    speed = {"images_per_second": report.images_per_second, "epoch_seconds": report.seconds}
-    log_metrics(report.as_metrics() | {"speed": speed}, step=report.epoch)
-    now = int(time.time() * 1000)
-    first = report.iteration - len(report.losses) + 1
-    metrics = [Metric("train/iteration_loss", loss, now, first + i) for i, loss in enumerate(report.losses)]
-    for start in range(0, len(metrics), METRICS_PER_BATCH):
-        client().log_batch(active_run().info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
-
-
-def log_resumption(reports: Sequence[EpochReport]) -> None:
-    """Log the epochs that an earlier run, which was killed, had finished."""
-    mlflow.set_tag("resumed_after_epoch", reports[-1].epoch)
-    for report in reports:
-        log_epoch(report)
-
-
-def log_metrics(metrics: Mapping[str, Any], step: int = 0) -> None:
-    """Log nested metrics under names joined by slashes, by which the UI groups them."""
-    mlflow.log_metrics(dict(_flat(metrics)), step=step)
-
-
-def log_missing(metrics: Mapping[str, Any], *paths: Path) -> None:
-    """Log those of these metrics and files that the active run does not have."""
-    run = active_run()
-    mlflow.log_metrics({name: value for name, value in _flat(metrics) if name not in run.data.metrics})
-    there = _artifacts(run)
-    log_files(*(path for path in paths if path.name not in there))
-
-
-def log_files(*paths: Path) -> None:
-    """Log those of these files that are there as artifacts."""
-    for path in paths:
-        if path.is_file():
-            _log_file(path)
-
-
-def _log_file(path: Path) -> None:
-    try:
-        mlflow.log_artifact(str(path))
-    except OSError as error:
-        if error.errno and error.filename is None:  # a full disk shows in write(), which knows no name
-            error.filename = mlflow.get_artifact_uri()
-        raise
-
-
-def log_onnx(model: onnx.ModelProto) -> str:
-    """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads; returns its id.
-
-    Where the run has it already, that one's.
-    """
-    sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    run = active_run()
-    same = client().search_logged_models([run.info.experiment_id], filter_string=f"tags.{ONNX_TAG} = '{sha256}'")
-    if there := {logged.model_id for logged in same} & {logged.model_id for logged in _logged_models(run)}:
-        return min(there)
-    (image,) = model.graph.input
-    logged = mlflow.onnx.log_model(
-        model,
-        name="model",
-        signature=ModelSignature(Schema([_spec(image)]), Schema([_spec(output) for output in model.graph.output])),
-        input_example={image.name: np.zeros((1, 1, IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)},
-        tags={ONNX_TAG: sha256},
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")],
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-    )
-    return str(logged.model_id)
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    """An input or output of a model; axes without a fixed length have -1."""
-    tensor = value.type.tensor_type
-    shape = tuple(axis.dim_value or -1 for axis in tensor.shape.dim)
-    return TensorSpec(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape, value.name)
+def _children(parent: Run, status: str) -> list[entities.Run]:
+    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = '{status}'"
+    return list(parent.client.search_runs([parent.experiment_id], its))
 
 
 @contextmanager
-def _run(
+def _opened(
     params: Params,
     tags: Mapping[str, str],
-    name: str | None,
+    name: str,
     known_by: str | None = None,
-    log_system_metrics: bool = False,
     experiment: str = EXPERIMENT,
-) -> Iterator[str]:
-    """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's.
-
-    Yields the name of the lock that this process holds while the run is its own.
-    """
+) -> Iterator[Run]:
+    """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
     uri = read_tracking_uri()
-    lock = _locks() / token_hex(16)
-    with translated_errors(uri):
+    with translated_errors(uri), ExitStack() as stack:
         experiment_id = open_store(uri, experiment)
-        _close_runs_of_dead_processes()
-        with locked(lock), _closing_run(lock):
-            with alone_in(uri):  # two that begin at once are to find the same run
-                known = _find_run(experiment_id, known_by, tags[known_by]) if known_by else None
+        close_runs_of_dead_processes(client(), uri)
+        holder = stack.enter_context(holding(uri))
+        with exclusive(uri):  # two that begin at once are to find the same run
+            known = find_run(client(), experiment_id, known_by, tags[known_by]) if known_by else None
+            all_tags = {} if known else {**origin_tags(holder), **tags}
+            with signals_held_off():  # else there is a run that nobody closes
                 if known:
-                    _open_again(known, lock)
+                    run = _open_again(known, holder)
                 else:
-                    recipe = {RECIPE_TAG: nearest_recipe(params).describe()}
-                    new_tags = {**tags, **recipe, **_origin(), LOCK_TAG: lock.name}
-                    _open_new(experiment_id, name, params, new_tags, log_system_metrics)
-            yield lock.name
-            _describe(active_run().info.run_id)
+                    run = _new_run(client(), experiment_id, name, all_tags, params, holder)
+                stack.enter_context(_closing(run, uri))
+        if not known:
+            run.log_params(params)
+            if MLFLOW_PARENT_RUN_ID not in tags:
+                run.log_files(Path("params.yaml"))
+        run.describe()
+        yield run
+        run.describe()
 
 
-def _open_new(
-    experiment_id: str, name: str | None, params: Params, tags: dict[str, str], log_system_metrics: bool
-) -> None:
-    is_nested = mlflow.active_run() is not None
-    with signals_held_off():
-        mlflow.start_run(
-            experiment_id=experiment_id,
-            run_name=name,
-            tags=tags,
-            log_system_metrics=log_system_metrics,
-            nested=is_nested,
-        )
-    mlflow.log_params(params.flat())
-    _describe(active_run().info.run_id)
-    if not is_nested:
-        log_files(Path("params.yaml"))
+def _new_run(
+    store: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], params: Params, holder: str
+) -> Run:
+    known = {RECIPE_TAG: nearest_recipe(params).describe(), HOLDER_TAG + holder: os.uname().nodename}
+    created = store.create_run(experiment_id, tags={**tags, **known}, run_name=name)
+    return Run(store, created.info.run_id, experiment_id, holder)
 
 
-def _open_again(run: Run, lock: Path) -> None:
-    run_id, stages, stage = run.info.run_id, run.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
-    client().set_tag(run_id, LOCK_TAG, lock.name)  # before it is RUNNING: see _close_runs_of_dead_processes
-    with signals_held_off():
-        mlflow.start_run(run_id, log_system_metrics=False)
+def _open_again(known: entities.Run, holder: str) -> Run:
+    run = Run(client(), known.info.run_id, known.info.experiment_id, holder)
+    tags = {HOLDER_TAG + holder: os.uname().nodename}
+    stages, stage = known.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
     if stage and stage not in stages:
-        mlflow.set_tag("dvc_stage", " ".join([*stages, stage]))
-    if FAILURE_TAG in run.data.tags:
-        mlflow.delete_tag(FAILURE_TAG)
-
-
-def _describe(run_id: str) -> None:
-    """Write what is known of a run into its description; no training is to fail for want of that."""
-    with suppress(*STORE_ERRORS):
-        client().set_tag(run_id, DESCRIPTION_TAG, _description(run_id))
-
-
-def _description(run_id: str) -> str:
-    run = client().get_run(run_id)
-    parent_id, model_sha256 = run.data.tags.get(MLFLOW_PARENT_RUN_ID), run.data.tags.get(MODEL_TAG)
-    versions = client().search_model_versions(f"tags.{MODEL_TAG} = '{model_sha256}'") if model_sha256 else []
-    children = client().search_runs(
-        [run.info.experiment_id],
-        f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}' and attributes.status = 'FINISHED'",
-        order_by=["metrics.`validation/accuracy` DESC"],
-        max_results=MAX_CHILDREN + 1,
-    )
-    return describe_run(
-        _described(run),
-        run.data.tags.get(RECIPE_TAG, ""),
-        _described(client().get_run(parent_id)) if parent_id else None,
-        [_described(child) for child in children[:MAX_CHILDREN]],
-        len(children) > MAX_CHILDREN,
-        (versions[0].name, versions[0].version) if versions else None,
-    )
-
-
-def _described(run: Run) -> Described:
-    info = run.info
-    return Described(info.experiment_id, info.run_id, info.run_name, run.data.params, run.data.metrics)
+        tags["dvc_stage"] = " ".join([*stages, stage])
+    run.set_tags(tags)  # before it is RUNNING: a kill in between must not leave it so
+    run.client.update_run(run.run_id, status="RUNNING")
+    if FAILURE_TAG in known.data.tags:
+        run.client.delete_tag(run.run_id, FAILURE_TAG)
+    return run
 
 
 @contextmanager
-def _closing_run(lock: Path) -> Iterator[None]:
-    """Close the active run with the status that the body's end gives it; what cannot be closed keeps its lock file."""
+def _closing(run: Run, uri: str) -> Iterator[None]:
+    """Close a run with the status that the body's end gives it; what cannot be closed keeps its lock file."""
     try:
         yield
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        clear_frames(error)  # which hold the cursors of a store that was being written to, and its lock
         with signals_held_off(), failing_fast():
-            if run := mlflow.active_run():
-                failure = censored(f"{type(error).__name__}: {error}", mlflow.get_tracking_uri())
-                with suppress(Exception):  # the body's error is the one to tell
-                    client().set_tag(run.info.run_id, FAILURE_TAG, failure[:500])
-                if not isinstance(error, STORE_ERRORS):  # a store that is gone takes time to be asked
-                    _describe(run.info.run_id)
-                with suppress(Exception):
-                    _end_run(status, lock)
+            failure = censored(f"{type(error).__name__}: {error}", uri)
+            with suppress(Exception):  # the body's error is the one to tell
+                run.set_tags({FAILURE_TAG: failure[:MAX_FAILURE]})
+            if not isinstance(error, STORE_ERRORS):  # a store that is gone takes time to be asked
+                run.describe()
+            with suppress(Exception):
+                _end(run, uri, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     with signals_held_off():
-        _end_run("FINISHED", lock)
+        _end(run, uri, "FINISHED")
 
 
-def _end_run(status: str, lock: Path) -> None:
-    """End the active run; a study's goes on as long as another process has a trial in it."""
-    run = mlflow.active_run()
-    if run and (others := _trials_of_others(run, lock.name)):
-        mlflow.set_tag(LOCK_TAG, others[0].data.tags[LOCK_TAG])
-        status = "RUNNING"
-    mlflow.end_run(status)
-    lock.unlink()
+def _end(run: Run, uri: str, status: str) -> None:
+    with exclusive(uri):
+        run.end(status)
+    let_go(run.holder)
 
 
-def _trials_of_others(run: Run, lock: str) -> list[Run]:
-    if STUDY_TAG not in run.data.tags:
-        return []
-    children = _running_trial_runs(ParentRun(run.info.run_id, run.info.experiment_id, lock))
-    return [child for child in children if child.data.tags[LOCK_TAG] != lock]
-
-
-@atexit.register  # before MLflow's own, which would say that it has FINISHED
-def _fail_run_left_open() -> None:
-    while mlflow.active_run():
-        with suppress(Exception):
-            mlflow.end_run("FAILED")
-
-
-def _origin() -> dict[str, str]:
-    """What made a run: data, code, experiment and libraries."""
-    names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
-    return {
-        "data_sha256": DATA_SHA256,
-        "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
-        **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
-        **_git_tags(),
-        "version.python": platform.python_version(),
-        **{f"version.{library}": version(library) for library in LIBRARIES},
-    }
-
-
-def _git_tags() -> dict[str, str]:
-    """The commit, and whether code or params differ from it; what the pipeline itself writes does not count."""
-    outputs = [":(exclude)dvc.lock", ":(exclude)reports"]
-    commit = _git("rev-parse", "HEAD")
-    with TemporaryDirectory() as folder:  # an index of its own: DVC's experiments leave changed params marked as clean
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        _git("read-tree", "HEAD", **index)
-        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outputs, **index)
-    if commit is None or changes is None:
-        return {}
-    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
-
-
-def _git(*arguments: str, **environment: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],  # noqa: S607
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _find_run(experiment_id: str, tag: str, value: str) -> Run | None:
-    """The newest run with this tag."""
-    runs = client().search_runs(
-        [experiment_id],
-        filter_string=f"tags.{tag} = '{value}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return runs[0] if runs else None
-
-
-def _close_runs_of_dead_processes() -> None:
-    """Close what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it.
-
-    A run is KILLED then; a trial's is FAILED, as the trial is, since KILLED stands for pruned.
-    """
-    experiments = [experiment.experiment_id for experiment in client().search_experiments()]
-    for lock in abandoned(_locks()):
-        runs = client().search_runs(experiments, filter_string=f"tags.{LOCK_TAG} = '{lock.name}'")
-        for run in runs:
-            if run.info.status == "RUNNING":
-                client().set_tag(run.info.run_id, FAILURE_TAG, "its process died")
-                client().set_terminated(run.info.run_id, "FAILED" if TRIAL_TAG in run.data.tags else "KILLED")
-        if runs:
-            lock.unlink()
-
-
-def _locks() -> Path:
-    return repository_root() / ".running"
-
-
-def _logged_models(run: Run) -> list[LoggedModelOutput]:
-    return run.outputs.model_outputs if run.outputs else []
-
-
-def _artifacts(run: Run) -> set[str]:
-    return {file.path for file in client().list_artifacts(run.info.run_id) if not file.is_dir}
-
-
-def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Lists are tables, which no metric can hold."""
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        elif not isinstance(value, list):
-            yield f"{prefix}{name}", float(value)
-
-
-def active_run() -> Run:
-    """The active run, as the store has it now."""
-    active = mlflow.active_run()
-    assert active is not None
-    return client().get_run(active.info.run_id)
+def _pipeline_name(params: Params) -> str:
+    title, experiment = nearest_recipe(params).title(), os.environ.get("DVC_EXP_NAME")
+    return f"{experiment} ({title})" if experiment else title

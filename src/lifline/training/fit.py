@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
-from lifline.data.mnist import LabelledImages
+from lifline.data.images import LabelledImages
 from lifline.errors import TrainingError
-from lifline.evaluation.evaluate import validate
 from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
-from lifline.snn.loss import SUMMED_OVER_STEPS, Loss, make_loss
+from lifline.snn.loss import SUMMED_OVER_STEPS, Loss
 from lifline.snn.network import SpikingNetwork
+from lifline.training.objective import make_loss
+from lifline.training.optimizer import Adam, learning_rate_at
 from lifline.training.report import EpochReport
+from lifline.training.validation import validate
 
 ITERATIONS_PER_CHECK = 100
 """Reading a loss waits for the device."""
@@ -37,29 +38,6 @@ class Step(NamedTuple):
     """Images of the batch that were decided right, 0-d."""
 
     num_images: int
-
-
-class Adam:
-    """Adam with betas 0.9 and 0.999, by PyTorch's function for it.
-
-    To construct its class `torch.optim.Adam` takes a second, in which PyTorch imports its compiler.
-    """
-
-    def __init__(self, network: SpikingNetwork) -> None:
-        self.parameters: list[Tensor] = list(network.parameters())
-        self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.averages_of_squares = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
-
-    @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Update the parameters in place by their gradients."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        adam(
-            self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
-            fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=learning_rate,
-            weight_decay=0.0, eps=1e-8,
-        )  # fmt: skip
 
 
 class TrainingState:
@@ -163,17 +141,6 @@ def _epoch(
 def iterations_per_epoch(training: LabelledImages, params: TrainParams) -> int:
     """Optimizer steps in a pass over the training images."""
     return math.ceil(len(training.labels) / params.batch_size)
-
-
-def learning_rate_at(epoch: float, params: TrainParams) -> float:
-    """The learning rate of the optimizer step that ends at `epoch`, a share of epochs: 0.5 is half of the first."""
-    if epoch < params.warmup_epochs:
-        return params.learning_rate * epoch / params.warmup_epochs
-    if params.schedule == "constant":
-        return params.learning_rate
-    falling_epochs = params.epochs - params.warmup_epochs
-    progress = (epoch - params.warmup_epochs) / falling_epochs if falling_epochs else 1
-    return params.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _check_finite(steps: list[Step], params: TrainParams) -> None:

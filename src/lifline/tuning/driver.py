@@ -10,13 +10,15 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lifline.command import is_out_of_memory
-from lifline.data.batches import split_off_validation
-from lifline.data.mnist import load_mnist
+from lifline.data.datasets import MNIST
+from lifline.data.idx import load_images
+from lifline.data.images import split_off_validation
 from lifline.errors import TrainingError
 from lifline.params import Params
-from lifline.paths import MNIST
+from lifline.paths import DATA
 from lifline.system.signals import signals_held_off
 from lifline.tracking import runs as tracking
+from lifline.tracking.run import Run
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params
@@ -72,7 +74,7 @@ def tune(
         LiflineError: the space, the study, its storage, the workers or MLflow cannot be used.
     """
     ends = time.monotonic() + timeout if timeout is not None else None
-    data = Data(*split_off_validation(load_mnist(MNIST, "train"), params.data.validation_size))
+    data = Data(*split_off_validation(load_images(MNIST, DATA, "train"), params.data.validation_size))
     store = open_store(storage)
     study = open_study(store, params, cost, name)
     workers = workers or InProcess()
@@ -84,23 +86,23 @@ def tune(
         _end_forgotten_runs(parent, study)
         watcher.show_start(study)
         _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
-        tracking.log_figures(draw_study(study))
+        parent.log_figures(draw_study(study))
     return study
 
 
-def _end_forgotten_runs(parent: tracking.ParentRun, study: Study) -> None:
+def _end_forgotten_runs(parent: Run, study: Study) -> None:
     """Give the runs of trials that have ended the status of their trial, where MLflow was not told."""
     trials = study.get_trials(deepcopy=False)
-    for number in tracking.running_trials(parent):
+    for number, run in tracking.running_trials(parent):
         if number < len(trials) and trials[number].state in STATUSES:
-            tracking.end_trial_runs(parent, number, STATUSES[trials[number].state], "its end was not told")
+            tracking.end_trial_run(run, STATUSES[trials[number].state], "its end was not told")
 
 
 @dataclass
 class _Running:
     trial: Trial
     params: Params
-    run_id: str | None = None
+    run: Run | None = None
 
 
 class _Driver:
@@ -115,7 +117,7 @@ class _Driver:
         cost: Cost | None,
         workers: Workers,
         watcher: Watcher,
-        parent: tracking.ParentRun,
+        parent: Run,
     ) -> None:
         self.name = name
         self.store = store
@@ -151,7 +153,7 @@ class _Driver:
             if not self.workers.is_free():
                 return not is_full(self.study, num_trials)
             for number in fail_dead_trials(self.store, self.study):
-                tracking.end_trial_runs(self.parent, number, "FAILED", "its process died")
+                tracking.close_dead_trial(self.parent, number)
             trial = next_trial(self.store, self.study, self.params, num_trials, self.name)
             if trial is None:
                 return False
@@ -162,7 +164,7 @@ class _Driver:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
         with signals_held_off():  # else a run is begun that nobody knows of
-            running.run_id = tracking.start_trial_run(self.parent, running.params, trial.number)
+            running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
         self.workers.begin(trial.number, running.params)
 
     def _hear(self, news: News) -> None:
@@ -170,7 +172,7 @@ class _Driver:
         if isinstance(what, EpochReport):
             self._hear_of_epoch(number, what)
         elif isinstance(what, Score):
-            tracking.log_trial_score(self._run_id(number), what.metrics)
+            self._run(number).log_metrics({"validation": what.metrics})
             values = [what.accuracy, *([what.costs[self.cost]] if self.cost else [])]
             self._end(number, TrialState.COMPLETE, values=values)
         elif isinstance(what, WorkerDiedError):
@@ -186,7 +188,7 @@ class _Driver:
             self.workers.stop(number)
         else:
             self.workers.go_on(number)
-        tracking.log_trial_epoch(self._run_id(number), report)
+        self._run(number).log_metrics(report.as_metrics(), step=report.epoch)
         self.watcher.show_epoch(self.study, number, report)
         if is_hopeless:
             self._end(number, TrialState.PRUNED, reason=f"pruned after epoch {report.epoch}")
@@ -199,21 +201,21 @@ class _Driver:
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
         with signals_held_off():
-            run_id = self._run_id(number)
+            run = self._run(number)
             ended = self.study.tell(self.running.pop(number).trial, values, state)
-            tracking.end_trial_run(run_id, STATUSES[state], reason)
+            tracking.end_trial_run(run, STATUSES[state], reason)
         self.watcher.show_trial(self.study, ended)
 
     def _try_again(self, number: int, reason: str, is_stopped: bool = False) -> None:
         with signals_held_off():
-            run_id = self.running.pop(number).run_id
+            run = self.running.pop(number).run
             try:
                 try_again(self.study, number, is_stopped)
             finally:
-                if run_id is not None:
-                    tracking.end_trial_run(run_id, "FAILED", reason)
+                if run is not None:
+                    tracking.end_trial_run(run, "FAILED", reason)
 
-    def _run_id(self, number: int) -> str:
-        run_id = self.running[number].run_id
-        assert run_id is not None
-        return run_id
+    def _run(self, number: int) -> Run:
+        run = self.running[number].run
+        assert run is not None
+        return run

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from lifline.figures.draw import as_png
+from lifline.figures.style import as_png
 from lifline.tuning.study import DEFINITION
 
 ACCURACY = "validation accuracy"

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from lifline.errors import TuningError
-from lifline.tracking.uri import censored, shown
+from lifline.system.secrets import censored, shown
 
 DRIVERS = ("postgresql", "postgresql+psycopg")
 ALLOWED = "postgresql://USER@HOST[:PORT]/DATABASE"

@@ -15,7 +15,7 @@ from ray._private.services import resolve_ip_for_localhost
 from ray.exceptions import RayError, RayTaskError
 
 import lifline
-from lifline.data.mnist import LabelledImages
+from lifline.data.images import LabelledImages
 from lifline.device import choose_device
 from lifline.errors import TuningError
 from lifline.params import Params

@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lifline.errors import ParamsError
-from lifline.params import Params
+from lifline.params import Params, shortened
 
 NOT_VARIED = ("data.", "export.", "train.seed", "train.device", "train.epochs")
 """Scores would not compare, or are not of the network."""
@@ -52,20 +52,24 @@ def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
         for choice in entry:
             _check(where, name, choice, params)
         if params.flat()[name] not in entry:
-            raise ParamsError(f"{where} is {entry}; it must hold {name} as it is, the first trial's")
+            raise ParamsError(f"{where} is {shortened(entry)}; it must hold {name} as it is, the first trial's")
         return CategoricalDistribution([_encoded(choice) for choice in entry])
     if not isinstance(entry, dict) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
-        raise ParamsError(f"{where} is {entry!r}; allowed is a list of choices, or low and high, and log: true")
+        raise ParamsError(
+            f"{where} is {shortened(entry)}; allowed is a list of choices, or low and high, and log: true"
+        )
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     value = params.flat()[name]
     if isinstance(value, str | list):
-        raise ParamsError(f"{where} is {entry!r}; allowed is a list of choices")
+        raise ParamsError(f"{where} is {shortened(entry)}; allowed is a list of choices")
     for bound in (low, high):
         _check(where, name, bound, params)
     if low > high:
         raise ParamsError(f"{where} has low {low} and high {high}; allowed is a low that is not above high")
     if not isinstance(log, bool) or (log and low <= 0):
-        raise ParamsError(f"{where} has log {log} and low {low}; allowed is true with a low above 0, or false")
+        raise ParamsError(
+            f"{where} has log {shortened(log)} and low {low}; allowed is true with a low above 0, or false"
+        )
     if not low <= value <= high:
         raise ParamsError(f"{where} is {low} to {high}; it must hold {name} as it is, {value}, the first trial's")
     return IntDistribution(low, high, log) if isinstance(value, int) else FloatDistribution(low, high, log)

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.mnist import LabelledImages
+from lifline.data.datasets import MNIST
+from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import evaluate
-from lifline.models import new_network
+from lifline.models import Model, new_network
 from lifline.params import Params
 from lifline.training.fit import TrainingState, fit
 from lifline.training.report import EpochReport
@@ -44,9 +45,10 @@ def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
         TrainingError: the loss is no longer finite.
     """
     device, seed = data.training.images.device, params.train.seed
-    state = TrainingState(new_network(params.network, seed).to(device), seed)
+    state = TrainingState(new_network(params.network, MNIST, seed).to(device), seed)
     yield from fit(state, *data, params)
-    metrics = evaluate(state.network, data.validation, params.network.decoding).as_metrics()
+    model = Model(state.network, params.network, MNIST.class_names)
+    metrics = evaluate(model, data.validation).as_metrics().model_dump()
     accuracy = metrics.pop("accuracy")
     costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}
     yield Score(accuracy, costs, metrics)

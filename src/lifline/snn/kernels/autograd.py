@@ -1,4 +1,4 @@
-"""The kernels as differentiable functions. `kernels` is the module of a kind of device: cpu.py or cuda.py."""
+"""The kernels are differentiated here; `kernels` is the module for a kind of device, cpu.py or cuda.py."""
 
 from types import ModuleType
 from typing import Any
@@ -12,8 +12,8 @@ from lifline.choices import SurrogateName
 Gradients = tuple[Tensor | None, ...]
 
 
-class Lif(torch.autograd.Function):
-    """Spikes and membrane, `[T, B, N]`, from a float32 current `[B, N]` or `[T, B, N]` and `beta` `[N]`."""
+class LifFunction(torch.autograd.Function):
+    """Compute spikes and membrane, `[T, B, N]`, from a float32 current `[B, N]` or `[T, B, N]` and `beta` `[N]`."""
 
     @staticmethod
     def forward(  # noqa: D102
@@ -44,8 +44,8 @@ class Lif(torch.autograd.Function):
         return None, current_grad, None if beta_grads is None else beta_grads.sum(0), *[None] * 4
 
 
-class LifLinear(torch.autograd.Function):
-    """Projected spikes `[T, B, C]` and spike counts `[B, N]`, from a constant float32 current `[B, N]`."""
+class LifLinearFunction(torch.autograd.Function):
+    """Compute projected spikes `[T, B, C]` and spike counts `[B, N]` from a constant float32 current `[B, N]`."""
 
     @staticmethod
     def forward(  # noqa: D102

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lifline.choices import SurrogateName
-from lifline.snn.kernels.threads import REORDERED, compiled, num_threads, on_all_threads, wide_vectors
+from lifline.snn.kernels.threads import REORDERED, compiled, num_threads, on_all_threads, run, wide_vectors
 from lifline.snn.surrogate import FAST_SIGMOID_SLOPE
 
 BLOCK = 512
@@ -52,7 +52,8 @@ def lif_forward(
 ) -> None:
     """Fill `spikes` and `membrane`, `[T, B, N]`, from a current `[B, N]` or `[T, B, N]` and `betas` `[B, N]`."""
     threads = num_threads()
-    _lif_forward(
+    run(
+        _lif_forward,
         threads, _by_step(current), _by_step(betas)[0], np.float32(threshold), spike_delay,
         _by_step(spikes), _by_step(membrane), _scratch(threads, BLOCK),
     )  # fmt: skip
@@ -71,7 +72,8 @@ def lif_backward(
 ) -> None:
     """Add to `current_grad`, shaped like the current, and to `beta_grads` `[B, N]`, both zero before."""
     threads = num_threads()
-    _lif_backward(
+    run(
+        _lif_backward,
         threads, _by_step(membrane), _by_step(betas)[0], np.float32(threshold), spike_delay,
         SURROGATE_CODES[surrogate], _by_step(spikes_grad), _by_step(membrane_grad),
         _by_step(current_grad), _by_step(beta_grads)[0],
@@ -91,7 +93,8 @@ def fused_forward(
 ) -> None:
     """Fill `projected` `[T, B, C]` and `counts` `[B, N]` from a current `[B, N]` and `beta` `[N]`."""
     threads, columns = num_threads(), -(-len(weight) // TILE) * TILE
-    _fused_forward(
+    run(
+        _fused_forward,
         threads, _array(current), _array(beta), np.float32(threshold), spike_delay, _array(weight), _array(bias),
         _array(projected), _array(counts),
         _scratch(threads, STEPS + 1, BLOCK), _scratch(threads, STEPS, BLOCK),
@@ -110,11 +113,12 @@ def fused_backward(
     counts_grad: Tensor | None,
     needs_beta_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of current, weight and beta."""
+    """Return the gradients of current, weight and, where it is needed, beta `[N]`."""
     threads, columns = num_threads(), -(-len(weight) // TILE) * TILE
     current_grad, weight_grads = current.new_empty(current.shape), weight.new_zeros(threads, *weight.shape)
     beta_grads = current.new_zeros(current.shape if needs_beta_grad else (0, 0))
-    _fused_backward(
+    run(
+        _fused_backward,
         threads, _array(current), _array(beta), np.float32(threshold), spike_delay, SURROGATE_CODES[surrogate],
         _array(weight), _array(projected_grad),
         _array(current.new_empty(len(current), 0) if counts_grad is None else counts_grad),
@@ -130,7 +134,7 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _by_step(tensor: Tensor | None) -> Array:
-    """`[T, B, N]` as `[T, B * N]`, `[B, N]` as `[1, B * N]`, and None as `[1, 0]`."""
+    """View `[T, B, N]` as `[T, B * N]` and `[B, N]` as `[1, B * N]`; None becomes `[1, 0]`."""
     if tensor is None:
         return np.empty((1, 0), np.float32)
     num_rows = len(tensor) if tensor.dim() == 3 else 1  # noqa: PLR2004
@@ -138,7 +142,7 @@ def _by_step(tensor: Tensor | None) -> Array:
 
 
 def _scratch(*shape: int) -> Array:
-    """Zeros at the start of a cache line, as PyTorch allocates: vectors that straddle two lines are half as fast."""
+    """Make zeros at the start of a cache line, as PyTorch does: vectors that straddle two lines are half as fast."""
     return torch.zeros(shape, dtype=torch.float32, device="cpu").numpy()
 
 
@@ -147,13 +151,13 @@ def _scratch(*shape: int) -> Array:
 
 @compiled()
 def _share(thread, num_threads, total):
-    """The part of `range(total)` that is a thread's."""
+    """Return where a thread's part of `range(total)` begins and ends."""
     return thread * total // num_threads, (thread + 1) * total // num_threads
 
 
 @compiled(REORDERED)
 def _surrogate(n, num_rows, surrogate, membrane, first, threshold, factor, out):
-    """`factor` times the surrogate derivative of a spike, for rows of both from `first`."""
+    """Multiply `factor` by the surrogate derivative of a spike, for rows of both from `first`."""
     wide_vectors()
     for t in range(num_rows):
         charged, factors, products = membrane[first + t], factor[first + t], out[t]
@@ -389,14 +393,14 @@ def _copy_steps(source, begin, b, num_steps, target):
 
 @compiled()
 def _carry(n, num_steps, rows):
-    """What the last step left is where the next steps begin."""
+    """Let the next steps begin where the last step ended."""
     for i in range(n):
         rows[0, i] = rows[num_steps, i]
 
 
 @compiled(REORDERED)
 def _presence(n, num_steps, beta, start, presence):
-    """w[t] of this module's introduction, in row t + 1."""
+    """Compute w[t] of this module's introduction, in row t + 1."""
     wide_vectors()
     betas = beta[start:]
     for t in range(num_steps):
@@ -407,7 +411,7 @@ def _presence(n, num_steps, beta, start, presence):
 
 @compiled(REORDERED)
 def _growth(n, num_steps, beta, start, membrane, growth):
-    """v[t] of this module's introduction, in row t + 1."""
+    """Compute v[t] of this module's introduction, in row t + 1."""
     wide_vectors()
     betas = beta[start:]
     for t in range(num_steps):
@@ -418,7 +422,7 @@ def _growth(n, num_steps, beta, start, membrane, growth):
 
 @compiled(REORDERED)
 def _add_count_gradients(n, num_steps, gradient, factor, total, b, start):
-    """total[b, i] += gradient[b, i] sum_t factor[t, i], where there is a gradient."""
+    """Do total[b, i] += gradient[b, i] sum_t factor[t, i], where there is a gradient."""
     wide_vectors()
     if gradient.size:
         gradients, sums = gradient[b, start:], total[b, start:]
@@ -443,7 +447,7 @@ def _put_five(array, first, x0, x1, x2, x3, x4):
 
 @compiled(REORDERED)
 def _project(n, num_steps, spikes, weight, out):
-    """out[t, c] = sum_i spikes[t, i] weight[c, i], by two steps and five rows of weights at a time."""
+    """Do out[t, c] = sum_i spikes[t, i] weight[c, i], by two steps and five rows of weights at a time."""
     wide_vectors()
     for t in range(0, num_steps, 2):
         x, y = spikes[t], spikes[t + 1]
@@ -467,7 +471,7 @@ def _project(n, num_steps, spikes, weight, out):
 
 @compiled(REORDERED)
 def _add_spike_gradients(n, num_steps, gradient, weight, factor, total, b, start):
-    """total[b, i] += sum_t factor[t, i] sum_c gradient[t, c] weight[c, i]."""
+    """Do total[b, i] += sum_t factor[t, i] sum_c gradient[t, c] weight[c, i]."""
     wide_vectors()
     sums = total[b, start:]
     for t in range(0, num_steps, 2):
@@ -484,7 +488,7 @@ def _add_spike_gradients(n, num_steps, gradient, weight, factor, total, b, start
 
 @compiled(REORDERED)
 def _add_weight_gradients(n, num_steps, num_outputs, gradient, spikes, total):
-    """total[c, i] += sum_t gradient[t, c] spikes[t, i], by five steps at a time."""
+    """Do total[c, i] += sum_t gradient[t, c] spikes[t, i], by five steps at a time."""
     wide_vectors()
     for t in range(0, num_steps, TILE):
         s0, s1, s2, s3, s4 = _five(spikes, t)

@@ -6,9 +6,7 @@ region, in the very library that PyTorch has loaded. Where PyTorch brings no lib
 """
 
 import ctypes
-import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,10 @@ import torch
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
+
+from lifline.snn.kernels.cache import KernelCache, cache_folder
+from lifline.system.signals import signals_held_off
 
 REORDERED = {"reassoc", "contract", "nsz"}
 """Lets additions be reordered and fused with multiplications: faster, but rounded otherwise than PyTorch does."""
@@ -29,34 +29,25 @@ _POINTER = ir.IntType(8).as_pointer()
 
 
 def compiled(fastmath: set[str] | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function when it is first called, and keep the result on disk where there is a place for it."""
-
-    def compile_lazily(function: Callable[..., Any]) -> Any:
-        dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath or False)(function)
-        with suppress(RuntimeError):  # raised where no folder for the cache can be written to
-            dispatcher._cache = _Cache(function)
-        return dispatcher
-
-    return compile_lazily
+    """Have a function compiled when it is first called."""
+    return njit(nogil=True, error_model="numpy", fastmath=fastmath or False)
 
 
-class _Cache(FunctionCache):
-    """Numba's cache on disk, with a stamp of all files that compiled code is made from, not of the function's alone."""
+def run(function: Any, *arguments: Any) -> None:
+    """Call a compiled function from Python, always with arguments of the same types.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file._source_stamp = _stamp()
-
-    def save_overload(self, *overload: Any) -> None:
-        """Keep what was compiled, unless there is no room for it."""
-        with suppress(OSError):
-            super().save_overload(*overload)
-
-
-@cache
-def _stamp() -> str:
-    package = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))).hexdigest()
+    The first call loads it from disk, or compiles it and keeps it there. Signals that would stop the process wait until
+    that is done: what a handler raises while LLVM calls back into Python is lost, or ends in a segmentation fault.
+    """
+    if function.overloads:
+        function(*arguments)
+        return
+    with signals_held_off():
+        _offer_openmp_to_compiled_code()
+        folder = cache_folder()
+        if folder is not None:
+            function._cache = KernelCache(function.py_func.__name__, folder)
+        function(*arguments)
 
 
 def _wide_vectors(_: Any) -> tuple[Any, Any]:
@@ -73,7 +64,7 @@ wide_vectors: Any = intrinsic(_wide_vectors)
 
 
 def on_all_threads(kernel: Any) -> Any:
-    """`launch(num_threads, arguments)`, to be called from compiled code: runs a compiled kernel on many threads.
+    """Make a function `launch(num_threads, arguments)` of compiled code, which runs a kernel on many threads.
 
     Each thread calls `kernel(thread, num_threads, *arguments)`. A kernel cannot raise, and so should not allocate.
     """
@@ -82,7 +73,7 @@ def on_all_threads(kernel: Any) -> Any:
         kernel(_omp_get_thread_num(), _omp_get_num_threads(), *arguments)
 
     def parallel_region(context: Any, module: Any, arguments: Any, packed: Any) -> Any:
-        """The C function that each thread calls with a pointer to the packed arguments."""
+        """Build the C function that each thread calls with a pointer to the packed arguments."""
         region = ir.Function(module, ir.FunctionType(_VOID, [_POINTER]), module.get_unique_name("lifline_region"))
         region.linkage = "internal"
         builder = ir.IRBuilder(region.append_basic_block())
@@ -110,12 +101,13 @@ def on_all_threads(kernel: Any) -> Any:
 
 
 def num_threads() -> int:
-    """The threads that a kernel may use: as many as PyTorch's own."""
-    return torch.get_num_threads() if _SHARES_THREADS else 1
+    """Return how many threads a kernel may use: as many as PyTorch's own."""
+    return torch.get_num_threads() if _offer_openmp_to_compiled_code() else 1
 
 
+@cache
 def _offer_openmp_to_compiled_code() -> bool:
-    """Name libgomp's functions to the compiler; stand-ins for a single thread where there is no libgomp."""
+    """Name libgomp's functions to the compiler, or stand-ins for a single thread; returns whether there is libgomp."""
     found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     for name, stand_in in _ONE_THREAD.items():
         function = getattr(ctypes.CDLL(str(found[0])), name) if found else stand_in
@@ -133,4 +125,3 @@ _ONE_THREAD: dict[str, Any] = {
 }
 _omp_get_thread_num = types.ExternalFunction("omp_get_thread_num", types.int32())
 _omp_get_num_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
-_SHARES_THREADS = _offer_openmp_to_compiled_code()

@@ -1,37 +1,33 @@
-"""MNIST on disk: whether its files are the published ones, and their decoding."""
+"""Data sets on disk as IDX files: whether these are the published ones, and their decoding."""
 
 import hashlib
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lifline.data.published import CLASS_NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxFile
+from lifline.data.datasets import Dataset, IdxFile
+from lifline.data.images import LabelledImages
 from lifline.errors import DataError
 
 Subset = Literal["train", "test"]
 
 
-class LabelledImages(NamedTuple):
-    """Images, uint8 `[N, 28, 28]`, with their labels, int64 `[N]`."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> "LabelledImages":
-        """The same images on another device."""
-        return LabelledImages(self.images.to(device), self.labels.to(device))
-
-
-def load_mnist(folder: Path, subset: Subset) -> LabelledImages:
-    """Read the training or the test images.
+def load_images(dataset: Dataset, folder: Path, subset: Subset) -> LabelledImages:
+    """Read the images of a data set to learn from, or those to test on.
 
     Raises:
         DataError: a file is missing, damaged, in another's place, or not the published one.
     """
-    images, labels = (TRAIN_IMAGES, TRAIN_LABELS) if subset == "train" else (TEST_IMAGES, TEST_LABELS)
-    return LabelledImages(_load(folder, images), _load(folder, labels).long())
+    of_images, of_labels = dataset.train if subset == "train" else dataset.test
+    images, labels = _load(folder, of_images), _load(folder, of_labels).long()
+    num_classes = len(dataset.class_names)
+    if labels.max() >= num_classes:
+        raise DataError(
+            f"{folder / of_labels.name} holds the label {labels.max().item()}, allowed is 0 to {num_classes - 1}"
+        )
+    return LabelledImages(images.reshape(-1, *dataset.shape), labels)
 
 
 def decode_idx(content: bytes, file: IdxFile, source: str) -> Tensor:
@@ -48,13 +44,10 @@ def decode_idx(content: bytes, file: IdxFile, source: str) -> Tensor:
         )
     if len(content) != file.num_bytes:
         raise DataError(f"{source} is damaged: it has {len(content)} bytes, allowed is {file.num_bytes}")
-    values = torch.frombuffer(bytearray(content), dtype=torch.uint8)[len(header) :].reshape(file.shape)
-    if len(file.shape) == 1 and values.max() >= len(CLASS_NAMES):
-        raise DataError(f"{source} is damaged: it holds the label {values.max().item()}, allowed is 0 to 9")
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise DataError(f"{source} is damaged: its SHA-256 is {found}, allowed is {file.sha256}")
-    return values
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[len(header) :].reshape(file.shape)
 
 
 def _load(folder: Path, file: IdxFile) -> Tensor:

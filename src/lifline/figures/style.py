@@ -1,0 +1,102 @@
+"""What figures look like, and what several of them draw."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 12,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+}
+DOTS_PER_INCH = 120
+BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.7"
+SIZE = (8, 4.5)
+"""Inches."""
+
+
+@contextmanager
+def drawing(
+    name: str, rows: int = 1, columns: int = 1, width: float = SIZE[0], height: float = SIZE[1]
+) -> Iterator[tuple[dict[str, bytes], Any]]:
+    """Yield axes to draw in; afterwards the dictionary holds the figure as a PNG under `name`."""
+    figures: dict[str, bytes] = {}
+    with style.context(STYLE, after_reset=True):  # whatever style others have set
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figures, figure.subplots(rows, columns)
+        figures[name] = as_png(figure)
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
+    return picture.getvalue()
+
+
+def as_picture(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image `[C, H, W]` as matplotlib takes it: `[H, W]`, or `[H, W, 3]` where it has colours."""
+    return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+
+
+def show_image(axis: Axes, image: NDArray[Any], title: str) -> None:
+    """Show an image `[C, H, W]`."""
+    axis.imshow(as_picture(image), cmap="gray_r")
+    axis.set_title(title)
+    axis.axis("off")
+
+
+def show_images(
+    axis: Axes, images: Iterable[NDArray[Any]], columns: int, titles: Sequence[str] = (), **options: Any
+) -> None:
+    """Show pictures in rows, in one and the same axes: to lay out axes for each takes seconds."""
+    height = 1.35 if titles else 1.1
+    rows = 1
+    for i, image in enumerate(images):
+        rows = i // columns + 1
+        left, bottom = i % columns * 1.1, -(i // columns) * height
+        axis.imshow(image, extent=(left, left + 1, bottom, bottom + 1), **options)
+        if titles:
+            axis.text(left + 0.5, bottom + 1.05, titles[i], ha="center", fontsize=9)
+    axis.set(xlim=(0, columns * 1.1), ylim=(-(rows - 1) * height, height))
+    axis.axis("off")
+
+
+def raster(axis: Axes, fired: NDArray[Any], name: str, class_names: Sequence[str] = ()) -> None:
+    """Draw spikes `[T, N]`; of hidden neurons those that fire, of an output layer all, by their classes' names."""
+    is_output = bool(class_names)
+    neurons = np.arange(fired.shape[1]) if is_output else np.flatnonzero(fired.any(0))
+    step, row = np.nonzero(fired[:, neurons])
+    axis.scatter(step + 1, row, s=80 if is_output else 3, marker="|" if is_output else ".", color="black", linewidths=1)
+    axis.set(title=f"{name}: {len(step)} spikes", ylabel="" if is_output else f"{len(neurons)} neurons that fire")
+    time_axis(axis, len(fired))
+    axis.invert_yaxis()
+    if is_output:
+        axis.set(yticks=neurons, yticklabels=class_names, ylim=(len(neurons) - 0.5, -0.5))
+
+
+def time_axis(axis: Axes, num_steps: int) -> None:
+    """Let the axis show all steps."""
+    axis.set(xlabel="step", xlim=(0.5, num_steps + 0.5))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def scores(axis: Axes, counts: NDArray[Any], decided: int, class_names: Sequence[str]) -> None:
+    """Draw the output spikes `[C]` by class."""
+    axis.barh(class_names, counts, color=[ORANGE if i == decided else GREY for i in range(len(counts))])
+    axis.set(xlabel="output spikes", title=f"decided: {class_names[decided]}")
+    axis.invert_yaxis()
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

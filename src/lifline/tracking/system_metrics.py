@@ -1,0 +1,43 @@
+"""What the machine does while a network is trained."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+from lifline.system.signals import signals_held_off
+from lifline.tracking.run import Run
+
+
+@contextmanager
+def system_metrics(run: Run) -> Iterator[None]:
+    """Log processor, memory, disk and network to a run while the body runs."""
+    monitor = _Monitor(run)
+    monitor.start()
+    try:
+        yield
+        monitor.log_rest()
+    finally:
+        with signals_held_off():
+            monitor.finish()
+
+
+class _Monitor(SystemMetricsMonitor):
+    """Waits until the run has a metric of its own: MLflow's pages open on the first that was logged."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.run_id, tracking_uri=run.client.tracking_uri)
+        self.run = run
+        self.waits = True
+
+    def publish_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log a sample, or keep it for the mean of the next."""
+        self.waits = self.waits and not self.run.read().data.metrics
+        if not self.waits:
+            super().publish_metrics(metrics)
+
+    def log_rest(self) -> None:
+        """Log what was sampled last."""
+        self.finish()
+        self.publish_metrics(self.aggregate_metrics())
+        self.mlflow_logger.flush()

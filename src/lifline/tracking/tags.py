@@ -1,0 +1,16 @@
+"""The tags by which runs and models are known."""
+
+MODEL_TAG = "model_sha256"
+"""Of the model that a run trained, evaluated or exported; on a registered version, too."""
+
+ONNX_TAG = "onnx_sha256"
+RECIPE_TAG = "recipe"
+SEEDS_TAG = "recipe_sha256"
+STUDY_TAG = "study"
+TRIAL_TAG = "trial"
+FAILURE_TAG = "failure"
+DESCRIPTION_TAG = "mlflow.note.content"
+"""MLflow's own, which its UI shows as Markdown."""
+
+HOLDER_TAG = "holder."
+"""Followed by the name of a process that holds the run."""
