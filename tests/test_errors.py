@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -46,6 +48,28 @@ def test_a_failed_copy_names_both_files(capsys):
 @pytest.mark.parametrize("number", STOPPING)
 def test_an_interruption_says_so(capsys, number):
     assert ending(lambda: os.kill(os.getpid(), number), capsys) == (130, "error: interrupted\n")
+
+
+def printing_to(stdout) -> tuple[int, str]:
+    program = "from lifline.command import run_command; run_command(lambda: print('an answer'))"
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_output_that_nobody_reads_ends_a_command_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        assert printing_to(write) == (1, "")
+    finally:
+        os.close(write)
+
+
+def test_output_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert printing_to(full) == (2, "error: stdout: No space left on device\n")
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):

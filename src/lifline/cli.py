@@ -11,7 +11,7 @@ import typer
 
 from lifline.command import INTERRUPTED, USER_ERROR, run_command
 from lifline.errors import LiflineError, PictureError
-from lifline.paths import SEEDS, working_copy
+from lifline.paths import working_copy
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -75,7 +75,7 @@ def seeds(
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
-    written = output.absolute() if output else SEEDS
+    written = output.absolute() if output else Path("reports/seeds.json")
     os.chdir(working_copy())
     params = read_params()
     results = []
@@ -119,20 +119,22 @@ def tune(
     _check_at_least("--trials", trials, 1)
     _check_at_least("--timeout", timeout, 0)
     os.chdir(working_copy())
-    crew = _workers(workers, ray, cpus_per_trial, gpus_per_trial)
+    trainers = _workers(workers, ray, cpus_per_trial, gpus_per_trial)
     params = read_params()
     with show_study(trials) as display:
-        done = run_study(params, trials, display, timeout=timeout, cost=cost, name=study, storage=storage, workers=crew)
+        done = run_study(
+            params, trials, display, timeout=timeout, cost=cost, name=study, storage=storage, workers=trainers
+        )
     print(describe_study(done))
 
 
-def _workers(number: int, ray: str | None, cpus: float | None, gpus: float | None) -> "Workers":
+def _workers(num_workers: int, ray: str | None, cpus: float | None, gpus: float | None) -> "Workers":
     from lifline.tuning.workers import InProcess
 
-    _check_at_least("--workers", number, 1)
+    _check_at_least("--workers", num_workers, 1)
     _check_at_least("--cpus-per-trial", cpus, 0)
     _check_at_least("--gpus-per-trial", gpus, 0)
-    if number == 1 and ray is None:
+    if num_workers == 1 and ray is None:
         if cpus is not None or gpus is not None:
             raise LiflineError("--cpus-per-trial and --gpus-per-trial are for --workers from 2, or with --ray")
         return InProcess()
@@ -140,7 +142,7 @@ def _workers(number: int, ray: str | None, cpus: float | None, gpus: float | Non
         raise LiflineError("--workers from 2, and --ray, need Ray: pip install ray")
     from lifline.tuning.ray_workers import RayWorkers
 
-    return RayWorkers(number, ray, cpus, gpus)
+    return RayWorkers(num_workers, ray, cpus, gpus)
 
 
 def _check_at_least(name: str, value: float | None, least: int) -> None:
@@ -172,15 +174,21 @@ def promote(
     max_cost: Annotated[float | None, typer.Option(help="With a cost: the most accurate trial up to this.")] = None,
     storage: Storage = None,
 ) -> None:
-    """Write a study's winner into params.yaml, and show what changed."""
+    """Write a study's winner into params.yaml, and show what changed.
+
+    A trial that another program told the study, without training by lifline, is taken only where --trial names it.
+    """
     from lifline.params import read_params
     from lifline.presets import change_params
+    from lifline.tuning.display import describe_untrained
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
 
     os.chdir(working_copy())
     found, params = find_study(open_store(storage), study), read_params()
     best = winner(found, trial, min_accuracy, max_cost)
+    if untrained := describe_untrained(found):
+        print(f"note: {untrained}; --trial alone takes one of these")
     for name, (then, now) in differences(found, params).items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")
     difference = change_params(values_of(best, params))

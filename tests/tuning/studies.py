@@ -1,13 +1,17 @@
-"""What tests of studies share."""
+"""What tests of studies share. Run as a script, it is `lifline` with trials on few images."""
 
 import sys
 
 import mlflow
 
 from lifline.params import read_params
-from lifline.tuning.driver import tune
+from lifline.tuning import driver
+from lifline.tuning.journal import JournalStore
+from lifline.tuning.winner import all_studies
 
-LIFLINE = [sys.executable, "-c", "from lifline.cli import main; main()"]
+LIFLINE = [sys.executable, __file__]
+NUM_IMAGES = 400
+SMALL_TRIALS = {"train.learning_rate": 0.01, "network.beta": 0.9, "data.validation_size": 100}
 
 
 class Silent:
@@ -28,11 +32,21 @@ class Silent:
 
 def finish(num_trials, watcher=None, **options):
     """Run a study to its end; its trials."""
-    return tune(read_params(), num_trials, watcher or Silent(), **options).trials
+    return driver.tune(read_params(), num_trials, watcher or Silent(), **options).trials
 
 
 def outcome(trials):
     return [(trial.params, trial.values, trial.state) for trial in trials]
+
+
+def states(trials):
+    return [trial.state.name for trial in trials]
+
+
+def the_study():
+    """The one study in the journal."""
+    (study,) = all_studies(JournalStore())
+    return study
 
 
 def runs(workspace):
@@ -48,3 +62,24 @@ def runs(workspace):
 
 def forget(workspace):
     (workspace / "optuna.journal").unlink()
+
+
+def longer_trials(workspace, epochs):
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", f"tune:\n  epochs: {epochs}"))
+
+
+def _main():
+    from lifline.cli import main
+    from lifline.data.images import LabelledImages
+
+    def few(*wanted):
+        return LabelledImages(*(part[:NUM_IMAGES] for part in load_images(*wanted)))
+
+    load_images, driver.load_images = driver.load_images, few
+    driver.draw_study = lambda _: {}
+    main()
+
+
+if __name__ == "__main__":
+    _main()

@@ -11,10 +11,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from lifline.tuning.postgresql import PostgresStore
-from lifline.tuning.study import AGAIN, DRIVER, counted
+from lifline.tuning.study import DRIVER, counted, retry_of
 from lifline.tuning.winner import all_studies
 from tests.tracking.runs import wait_for
 from tests.tuning.studies import LIFLINE, finish, runs
+
+pytestmark = pytest.mark.slow
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/nowhere").parent]
 PASSWORD = "se:cr@t"  # noqa: S105 - of a server that lives as long as the tests
@@ -111,7 +113,7 @@ def test_the_trials_of_a_driver_that_was_killed_are_done_by_the_other(store, rea
     assert len(counted(found)) == 6
     assert {trial.state.name for trial in counted(found)} <= {"COMPLETE", "PRUNED"}
     assert len(found) == 7
-    assert sum(AGAIN in trial.user_attrs for trial in found) == 1
+    assert sum(retry_of(trial) is not None for trial in found) == 1
     parent, children = runs(ready)
     assert parent.info.status == "FINISHED"
     assert "RUNNING" not in {run.info.status for run in children}

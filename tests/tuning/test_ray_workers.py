@@ -12,10 +12,10 @@ from ray.cluster_utils import Cluster
 from lifline.presets import change_params
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.ray_workers import RayWorkers, _share, _share_of_devices
-from lifline.tuning.study import AGAIN, counted
+from lifline.tuning.study import counted, retry_of
 from lifline.tuning.winner import all_studies
 from tests.tracking.runs import wait_for
-from tests.tuning.studies import LIFLINE, Silent, finish, outcome, runs
+from tests.tuning.studies import LIFLINE, Silent, finish, longer_trials, outcome, runs
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,6 @@ def workers(parent=None):
     """The processes that train."""
     parent = psutil.Process(parent)
     return [process for process in parent.children(recursive=True) if process.name().startswith("ray::_Worker")]
-
-
-def longer(ready):
-    """Trials of many epochs."""
-    text = (ready / "params.yaml").read_text()
-    (ready / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", "tune:\n  epochs: 8"))
 
 
 class Saboteur(Silent):
@@ -56,19 +50,20 @@ class Saboteur(Silent):
 def assert_one_was_tried_again(found, ready):
     assert len(counted(found)) == 3
     assert {trial.state.name for trial in counted(found)} <= {"COMPLETE", "PRUNED"}
-    (again,) = [trial for trial in found if AGAIN in trial.user_attrs]
-    died = found[again.user_attrs[AGAIN]]
+    (again,) = [trial for trial in found if retry_of(trial) is not None]
+    died = found[retry_of(again)]
     assert died.state.name == "FAIL"
     assert again.params == died.params
     parent, children = runs(ready)
     assert parent.info.status == "FINISHED"
-    states = {run.data.tags["trial"]: run.info.status for run in children}
-    assert states[str(died.number)] == "FAILED"
-    assert "RUNNING" not in states.values()
+    statuses = {run.data.tags["trial"]: run.info.status for run in children}
+    assert statuses[str(died.number)] == "FAILED"
+    assert "RUNNING" not in statuses.values()
     (failure,) = [run.data.tags["failure"] for run in children if run.info.status == "FAILED"]
     assert failure.startswith("its worker died: ")
 
 
+@pytest.mark.slow
 def test_workers_here_train_as_this_process_does_and_are_heard_by_this_machine_alone(ready):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -97,18 +92,21 @@ def test_workers_here_train_as_this_process_does_and_are_heard_by_this_machine_a
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_trial_alone(ready, cluster):
-    longer(ready)
+    longer_trials(ready, epochs=8)
     watcher = Saboteur(lambda: psutil.Process(workers()[0].pid).kill())
     assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
 
 
+@pytest.mark.slow
 def test_a_node_that_goes_away_costs_its_trial_alone(ready, cluster):
-    longer(ready)
+    longer_trials(ready, epochs=8)
     watcher = Saboteur(lambda: cluster.remove_node(cluster.nodes_with_a_cpu.pop(), allow_graceful=False))
     assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
 
 
+@pytest.mark.slow
 def test_what_no_node_has_is_refused(ready, cluster, command):
     code, _, error = command("tune", "--ray", cluster.address, "--cpus-per-trial", "64")
     assert (code, error) == (2, "error: --cpus-per-trial is 64; allowed is up to 1, which a node of Ray has\n")
@@ -118,7 +116,7 @@ def test_what_no_node_has_is_refused(ready, cluster, command):
 
 @pytest.mark.slow
 def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(ready):
-    longer(ready)
+    longer_trials(ready, epochs=8)
     driver = subprocess.Popen(
         [*LIFLINE, "tune", "--trials", "2", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -135,6 +133,7 @@ def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(r
     assert "RUNNING" not in {run.info.status for run in runs(ready)[1]}
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_worker_is_told_as_if_here(ready, command, monkeypatch):
     monkeypatch.setenv("LIFLINE_KERNELS", "none")
     here = command("tune")
@@ -146,6 +145,7 @@ def test_what_goes_wrong_in_a_worker_is_told_as_if_here(ready, command, monkeypa
     assert {run.info.status for run in runs(ready)[1]} == {"FAILED"}
 
 
+@pytest.mark.slow
 def test_why_no_worker_starts_is_told(ready, cluster, command):
     change_params({"train.device": "mps"})
     code, _, error = command("tune", "--ray", cluster.address)

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -107,6 +108,36 @@ def test_what_cannot_be_searched_is_named(params, name, entry, message):
         read_space(changed(params, tune={"space": {name: entry}}))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def nested(depth):
+    """A list that has two to the power of this many elements, each written once, as YAML's aliases let one write it."""
+    return ["a"] if depth == 0 else [nested_before := nested(depth - 1), nested_before]
+
+
+def itself():
+    entry = {"low": 0, "high": 1}
+    entry["log"] = entry
+    return entry
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [nested(60), {"low": nested(60), "high": 1}, itself(), [[1] * 200], [b"bytes"], [None], {"low": 0, "high": {1, 2}}],
+    ids=["nested choices", "nested low", "itself", "long", "bytes", "nothing", "set"],
+)
+def test_a_space_of_odd_values_is_named_in_a_short_line(params, entry):
+    space = {"network.beta": entry}
+    odd = params.model_copy(update={"tune": params.tune.model_copy(update={"space": space})})
+    with pytest.raises(ParamsError) as raised:
+        read_space(odd)
+    assert re.match(r"tune\.space\.network\.beta is .*; allowed is a list of choices, or low and", str(raised.value))
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_name_of_any_length_is_named_in_a_short_line(params):
+    with pytest.raises(ParamsError, match=r"tune\.space\.x+\.\.\.x+ is unknown; allowed are network\."):
+        space_of(params, **{"x" * 1_000_000: [1]})
 
 
 def test_a_warm_up_longer_than_a_trial_is_named(params):

@@ -11,7 +11,7 @@ from rich.table import Column
 
 from lifline.system.progress import new_bar
 from lifline.training.report import EpochReport
-from lifline.tuning.study import counted, is_tried_again
+from lifline.tuning.study import best_trials, complete_trials, counted, is_retried
 
 HOUR = 3600
 
@@ -44,7 +44,7 @@ class StudyDisplay:
     def show_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Leave a line about a trial that has ended."""
         self.running.pop(trial.number, None)
-        died = trial.state == TrialState.FAIL and is_tried_again(study, trial.number)
+        died = trial.state == TrialState.FAIL and is_retried(study, trial.number)
         fate = "died with its worker, is tried again" if died else trial.state.name.lower()
         params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
         self._say(f"trial {trial.number} {fate}: {_values(trial)}{params}{_best(study)}")
@@ -76,10 +76,19 @@ def describe_study(study: Study) -> str:
     trials = study.get_trials(deepcopy=False)
     states = Counter(trial.state.name.lower() for trial in trials)
     by_state = ", ".join(f"{count} {state}" for state, count in states.items())
-    best = study.best_trials if any(trial.state == TrialState.COMPLETE for trial in trials) else []
-    front = "; ".join(f"trial {trial.number}: {_values(trial).rstrip(', ')}" for trial in best)
+    front = "; ".join(f"trial {trial.number}: {_values(trial).rstrip(', ')}" for trial in best_trials(study))
     name = "front" if len(study.directions) > 1 else "best"
-    return f"{study.study_name}: {by_state or 'no trial'}; {name} {front or 'none yet'}"
+    parts = [by_state or "no trial", f"{name} {front or 'none yet'}", describe_untrained(study)]
+    return f"{study.study_name}: {'; '.join(filter(None, parts))}"
+
+
+def describe_untrained(study: Study) -> str:
+    """Which complete trials have no mark that lifline trained them, or nothing."""
+    untrained = complete_trials(study, trained=False)
+    if not untrained:
+        return ""
+    accuracies = ", ".join(f"{trial.number} ({trial.values[0]:.2%})" for trial in untrained)
+    return f"without a mark that lifline trained it: trial {accuracies}"
 
 
 def _ended(study: Study) -> list[FrozenTrial]:
@@ -87,10 +96,10 @@ def _ended(study: Study) -> list[FrozenTrial]:
 
 
 def _best(study: Study) -> str:
-    trials = study.get_trials(deepcopy=False)
-    if len(study.directions) > 1 or not any(trial.state == TrialState.COMPLETE for trial in trials):
+    best = best_trials(study)
+    if len(study.directions) > 1 or not best:
         return ""
-    return f"; best {study.best_value:.2%}, trial {study.best_trial.number}"
+    return f"; best {best[0].values[0]:.2%}, trial {best[0].number}"
 
 
 def _values(trial: FrozenTrial) -> str:

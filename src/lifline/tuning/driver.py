@@ -17,15 +17,25 @@ from lifline.errors import TrainingError
 from lifline.params import Params
 from lifline.paths import DATA
 from lifline.system.signals import signals_held_off
+from lifline.system.tracebacks import clear_frames
 from lifline.tracking import runs as tracking
 from lifline.tracking.run import Run
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
-from lifline.tuning.study import Cost, fail_dead_trials, is_full, next_trial, open_study, try_again
+from lifline.tuning.study import (
+    TRAINED,
+    Cost,
+    complete_trials,
+    fail_dead_trials,
+    is_full,
+    next_trial,
+    open_study,
+    retry,
+)
 from lifline.tuning.trial import Data, Score
-from lifline.tuning.workers import InProcess, News, WorkerDiedError, Workers
+from lifline.tuning.workers import InProcess, TrialEvent, WorkerDiedError, Workers
 
 STATUSES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 PATIENCE_SECONDS = 30
@@ -79,9 +89,9 @@ def tune(
     study = open_study(store, params, cost, name)
     workers = workers or InProcess()
     with ExitStack() as stack:
-        stack.enter_context(workers.hired(params, data))
+        stack.enter_context(workers.started(params, data))
         driver = stack.enter_context(store.driving())
-        with store.alone_in(study.study_name):  # drivers that start at once are to share one run
+        with store.exclusive(study.study_name):  # drivers that start at once are to share one run
             parent = stack.enter_context(tracking.study_run(params, study.study_name))
         _end_forgotten_runs(parent, study)
         watcher.show_start(study)
@@ -130,21 +140,26 @@ class _Driver:
         self.running: dict[int, _Running] = {}
 
     def run(self, num_trials: int, ends: float | None) -> None:
-        """Until the study has so many trials, or the time is over."""
-        waited_since = time.monotonic()
+        """Until the study has so many trials, or the time is over.
+
+        A signal that stops is heeded while trials are trained, and while this driver waits for another one: never
+        between what is told to the study and what is told to MLflow.
+        """
+        waiting_since = time.monotonic()
         try:
             while self._begin_trials(num_trials, ends) or self.running:
-                if news := self.workers.next_news():
-                    self._hear(news)
+                if event := self.workers.next_event():
+                    with signals_held_off():
+                        self._on_event(event)
                 if self.running:
-                    waited_since = time.monotonic()
-                elif time.monotonic() - waited_since > PATIENCE_SECONDS:
-                    waited_since = math.inf
+                    waiting_since = time.monotonic()
+                elif time.monotonic() - waiting_since > PATIENCE_SECONDS:
+                    waiting_since = math.inf
                     self.watcher.show_waiting()
         except BaseException as error:
-            for number in list(self.running):
-                with suppress(Exception):  # the storage or MLflow may be what broke; that error is the one to tell
-                    self._try_again(number, type(error).__name__, is_stopped=True)
+            clear_frames(error)  # they may hold the stores' locks, which those who stop the trials need
+            with signals_held_off():
+                self._stop_trials(type(error).__name__)
             raise
 
     def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
@@ -152,38 +167,38 @@ class _Driver:
         while ends is None or time.monotonic() < ends:
             if not self.workers.is_free():
                 return not is_full(self.study, num_trials)
-            for number in fail_dead_trials(self.store, self.study):
-                tracking.close_dead_trial(self.parent, number)
-            trial = next_trial(self.store, self.study, self.params, num_trials, self.name)
-            if trial is None:
-                return False
-            self._begin(trial)
+            with self.store.exclusive(self.study.study_name), signals_held_off():
+                for number in fail_dead_trials(self.store, self.study):
+                    tracking.close_dead_trial(self.parent, number)
+                trial = next_trial(self.study, self.params, num_trials, self.name)
+                if trial is None:
+                    return False
+                self._begin(trial)
         return False
 
     def _begin(self, trial: Trial) -> None:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
-        with signals_held_off():  # else a run is begun that nobody knows of
-            running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
+        running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
         self.workers.begin(trial.number, running.params)
 
-    def _hear(self, news: News) -> None:
-        number, what = news
-        if isinstance(what, EpochReport):
-            self._hear_of_epoch(number, what)
-        elif isinstance(what, Score):
-            self._run(number).log_metrics({"validation": what.metrics})
-            values = [what.accuracy, *([what.costs[self.cost]] if self.cost else [])]
-            self._end(number, TrialState.COMPLETE, values=values)
-        elif isinstance(what, WorkerDiedError):
-            self._try_again(number, f"its worker died: {what}")
+    def _on_event(self, event: TrialEvent) -> None:
+        number, result = event
+        if self.study.get_trials(deepcopy=False)[number].state.is_finished():
+            self._on_end_told_elsewhere(event)
+        elif isinstance(result, EpochReport):
+            self._on_epoch(number, result)
+        elif isinstance(result, Score):
+            self._on_score(number, result)
+        elif isinstance(result, WorkerDiedError):
+            self._retry(number, f"its worker died: {result}")
             self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[number])
         else:
-            self._end(number, TrialState.FAIL, reason=f"{type(what).__name__}: {what}")
-            if not (isinstance(what, TrainingError) or is_out_of_memory(what)):
-                raise what
+            self._end(number, TrialState.FAIL, reason=f"{type(result).__name__}: {result}")
+            if not (isinstance(result, TrainingError) or is_out_of_memory(result)):
+                raise result
 
-    def _hear_of_epoch(self, number: int, report: EpochReport) -> None:
+    def _on_epoch(self, number: int, report: EpochReport) -> None:
         if is_hopeless := self._is_hopeless(self.running[number], report):
             self.workers.stop(number)
         else:
@@ -199,21 +214,41 @@ class _Driver:
         running.trial.report(report.validation_accuracy, report.epoch)
         return report.epoch < running.params.train.epochs and running.trial.should_prune()
 
+    def _on_score(self, number: int, score: Score) -> None:
+        self._run(number).log_metrics({"validation": score.metrics})
+        self.running[number].trial.set_user_attr(TRAINED, True)
+        values = [score.accuracy, *([score.costs[self.cost]] if self.cost else [])]
+        self._end(number, TrialState.COMPLETE, values=values)
+        best = max(trial.values[0] for trial in complete_trials(self.study, trained=True))
+        self.parent.log_metrics({"validation": {"accuracy": best}})
+
+    def _on_end_told_elsewhere(self, event: TrialEvent) -> None:
+        """Let go of a trial whose end another program told the study."""
+        if isinstance(event.result, EpochReport):
+            self.workers.stop(event.number)
+        run = self._run(event.number)
+        del self.running[event.number]
+        tracking.end_trial_run(run, "FAILED", "another program ended the trial")
+        self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[event.number])
+
     def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
-        with signals_held_off():
-            run = self._run(number)
-            ended = self.study.tell(self.running.pop(number).trial, values, state)
-            tracking.end_trial_run(run, STATUSES[state], reason)
+        run = self._run(number)
+        ended = self.study.tell(self.running.pop(number).trial, values, state)
+        tracking.end_trial_run(run, STATUSES[state], reason)
         self.watcher.show_trial(self.study, ended)
 
-    def _try_again(self, number: int, reason: str, is_stopped: bool = False) -> None:
-        with signals_held_off():
-            run = self.running.pop(number).run
-            try:
-                try_again(self.study, number, is_stopped)
-            finally:
-                if run is not None:
-                    tracking.end_trial_run(run, "FAILED", reason)
+    def _stop_trials(self, reason: str) -> None:
+        for number in list(self.running):
+            with suppress(Exception):  # the storage or MLflow may be what broke; that error is the one to tell
+                self._retry(number, reason, is_stopped=True)
+
+    def _retry(self, number: int, reason: str, is_stopped: bool = False) -> None:
+        run = self.running.pop(number).run
+        try:
+            retry(self.study, number, is_stopped)
+        finally:
+            if run is not None:
+                tracking.end_trial_run(run, "FAILED", reason)
 
     def _run(self, number: int) -> Run:
         run = self.running[number].run

@@ -1,7 +1,7 @@
 """Studies in Optuna's journal file, which several processes of this machine may use at once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -9,12 +9,13 @@ from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
 from lifline.errors import TuningError
 from lifline.paths import repository_root
 from lifline.system.files import naming
 from lifline.system.locks import abandoned, locked
+from lifline.system.signals import signals_held_off
+from lifline.tuning.records import CheckedLines
 
 JOURNAL = "optuna.journal"
 
@@ -23,37 +24,32 @@ class JournalStore:
     """The journal of this repository.
 
     Raises:
-        TuningError: it is damaged.
+        TuningError: it is damaged, here or wherever it is used.
     """
 
     def __init__(self) -> None:
         path = repository_root() / JOURNAL
         self.shown = JOURNAL
-        try:
-            with naming(path):
-                self.optuna: BaseStorage = JournalStorage(_Journal(path))
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise TuningError(
-                f"{path} is damaged: {type(error).__name__} {error}; move it away to begin anew"
-            ) from None
+        with naming(path):
+            self.optuna: BaseStorage = JournalStorage(_Journal(path))
 
-    def alone_in(self, study: str) -> AbstractContextManager[None]:
-        """Keep the other drivers from a study."""
-        return locked(_locks() / "studies" / study)  # of their own folder, since a study may have any name
+    def exclusive(self, study: str) -> AbstractContextManager[None]:
+        """Keep the other drivers from a study; here from all, since a lock for each would leave as many files."""
+        return locked(_locks() / "studies.lock")
 
     @contextmanager
     def driving(self) -> Iterator[str]:
         """A name for this process, under which it holds its trials while it lives."""
+        driver = _drivers() / token_hex(8)
         with ExitStack() as held:
-            with locked(_locks() / "drivers.lock"):  # else what is just being made looks abandoned
+            with signals_held_off(), locked(_locks() / "drivers.lock"):  # else what is being made looks abandoned
                 for path in abandoned(_drivers()):
                     path.unlink()
-                driver = _drivers() / token_hex(8)
                 held.enter_context(locked(driver))
+                held.callback(driver.unlink, missing_ok=True)
             yield driver.name
-            driver.unlink()
 
-    def living(self) -> set[str]:
+    def live_drivers(self) -> set[str]:
         """The names of the drivers that are alive."""
         with locked(_locks() / "drivers.lock"):
             dead = set(abandoned(_drivers()))
@@ -61,37 +57,59 @@ class JournalStore:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal, under a lock that the system lets go of when its holder dies."""
+    """Optuna's journal, of which each line is checked before it is used or another is written.
+
+    It is under a lock that the system lets go of when its holder dies.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path), lock_obj=_JournalLock(path))
+        super().__init__(str(path))
         self.path = path
+        self.checked = CheckedLines()
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read the records from this one on."""
+        with self._exclusive():
+            records = list(super().read_logs(log_number_from))
+        yield from records
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records; an error names the file."""
-        with naming(self.path):
-            super().append_logs(logs)
+        """Append records."""
+        with self._exclusive():
+            # What a full disk or a power cut left of a last record goes: nobody was told that it is there.
+            os.truncate(self.path, self.checked.num_bytes)
+            with self.path.open("ab") as file:
+                file.write(self.checked.next_lines(logs))
+                file.flush()
+                os.fsync(file.fileno())
 
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with naming(self.path), locked(_locks() / "journal.lock"):
+            self._check_new_lines()
+            yield
 
-class _JournalLock(BaseJournalFileLock):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.held = ExitStack()
+    def _check_new_lines(self) -> None:
+        num_bytes = self.path.stat().st_size
+        if num_bytes < self.checked.num_bytes:
+            raise TuningError(f"{self.path} has become shorter; nothing else may write to it while it is used")
+        if num_bytes == self.checked.num_bytes:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.checked.num_bytes)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._check(line)
 
-    def acquire(self) -> bool:
-        self.held.enter_context(locked(_locks() / "journal.lock"))
-        _cut_unfinished_line(self.path)
-        return True
-
-    def release(self) -> None:
-        self.held.close()
-
-
-def _cut_unfinished_line(path: Path) -> None:
-    """What a full disk or a power cut left of the last record: nobody was told that it is there."""
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
+    def _check(self, line: bytes) -> None:
+        try:
+            self.checked.check(line)
+        except ValueError as error:
+            number = self.checked.num_lines + 1
+            raise TuningError(
+                f"{self.path} is damaged: line {number} {error}; the lines above it are whole: remove it and all below "
+                "it, or move the file away to begin anew"
+            ) from None
 
 
 def _locks() -> Path:

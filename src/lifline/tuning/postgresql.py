@@ -63,7 +63,7 @@ class PostgresStore:
         self.optuna: BaseStorage = storage
 
     @contextmanager
-    def alone_in(self, study: str) -> Iterator[None]:
+    def exclusive(self, study: str) -> Iterator[None]:
         """Keep the other drivers from a study."""
         key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:4]) >> 1
         with self._locked(STUDY, key):
@@ -76,7 +76,7 @@ class PostgresStore:
         with self._locked(DRIVER, key):
             yield str(key)
 
-    def living(self) -> set[str]:
+    def live_drivers(self) -> set[str]:
         """The names of the drivers that are alive."""
         return {str(key) for key in self.connection.execute(HELD, {"kind": DRIVER}).scalars()}
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from lifline.data.images import LabelledImages
 from lifline.device import choose_device
 from lifline.errors import TuningError
 from lifline.params import Params
+from lifline.system.environment import SETTINGS
 from lifline.system.signals import handlers_kept
 from lifline.training.report import EpochReport
 from lifline.tuning.trial import Data, Score, train_trial
-from lifline.tuning.workers import News, WorkerDiedError
+from lifline.tuning.workers import TrialEvent, WorkerDiedError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """MNIST takes 47 MB of it."""
@@ -78,15 +80,15 @@ class RayWorkers:
         self.cpus = cpus
         self.gpus = gpus
         self.free: list[Any] = []
-        self.at_work: dict[int, Any] = {}
+        self.busy: dict[int, Any] = {}
         self.awaited: dict[Any, Any] = {}
         """What is to come from Ray: a trial's number, or the worker that gets ready."""
 
         self.has_started = False
-        self.failed_starts = 0
+        self.num_failed_starts = 0
 
     @contextmanager
-    def hired(self, params: Params, data: Data) -> Iterator[None]:
+    def started(self, params: Params, data: Data) -> Iterator[None]:
         """Connect to Ray, and ask it for workers.
 
         Raises:
@@ -98,7 +100,7 @@ class RayWorkers:
             try:
                 self._describe_worker(params, data)
                 for _ in range(self.num_workers):
-                    self._hire()
+                    self._start_worker()
             except ValueError as error:  # a share that Ray does not take
                 raise TuningError(f"--cpus-per-trial or --gpus-per-trial: {_lines(error)[0]}") from None
             yield
@@ -111,19 +113,19 @@ class RayWorkers:
 
     def begin(self, number: int, params: Params) -> None:
         """Let a free worker train the trial with this number."""
-        worker = self.at_work[number] = self.free.pop()
+        worker = self.busy[number] = self.free.pop()
         self.awaited[worker.begin.remote(params)] = number
 
     def go_on(self, number: int) -> None:
         """Let a trial train its next epoch."""
-        self.awaited[self.at_work[number].go_on.remote()] = number
+        self.awaited[self.busy[number].go_on.remote()] = number
 
     def stop(self, number: int) -> None:
         """Give up a trial, and free its worker."""
-        self.free.append(self.at_work.pop(number))
+        self.free.append(self.busy.pop(number))
 
-    def next_news(self) -> News | None:
-        """Wait a second for a trial or for a worker that gets ready.
+    def next_event(self) -> TrialEvent | None:
+        """Wait a second for an event of a trial, or for a worker that gets ready.
 
         Raises:
             TuningError: workers do not start.
@@ -134,19 +136,19 @@ class RayWorkers:
         (reference,) = ready
         about = self.awaited.pop(reference)
         if not isinstance(about, int):
-            self._welcome(about, reference)
+            self._on_start(about, reference)
             return None
         try:
-            what = ray.get(reference)
+            result = ray.get(reference)
         except RayTaskError as error:
-            what = error.cause
+            result = error.cause
         except RayError as error:  # by the worker's process, its node, Ray's memory monitor or a lost object
-            del self.at_work[about]
-            self._hire()
-            return News(about, WorkerDiedError(_lines(error)[0]))
-        if not isinstance(what, EpochReport):
+            del self.busy[about]
+            self._start_worker()
+            return TrialEvent(about, WorkerDiedError(_lines(error)[0]))
+        if not isinstance(result, EpochReport):
             self.stop(about)
-        return News(about, what)
+        return TrialEvent(about, result)
 
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -174,7 +176,7 @@ class RayWorkers:
         self.actor = ray.remote(_Worker).options(
             num_cpus=self.cpus,
             num_gpus=self.gpus,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+            runtime_env={"env_vars": _settings() | {"OMP_NUM_THREADS": str(threads)}},
         )
         arrays = [tensor.numpy() for part in data for tensor in (part.images, part.labels)]
         self.arguments = [params.train.device, threads, *(ray.put(array) for array in arrays)]
@@ -186,21 +188,26 @@ class RayWorkers:
             if wanted > most:
                 raise TuningError(f"{option} is {wanted:g}; allowed is up to {most:g}, which a node of Ray has")
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         worker: Any = self.actor.remote(*self.arguments)
         self.awaited[worker.is_ready.remote()] = worker
 
-    def _welcome(self, worker: Any, reference: Any) -> None:
+    def _on_start(self, worker: Any, reference: Any) -> None:
         try:
             ray.get(reference)
         except RayError as error:
-            self.failed_starts += 1
-            if not self.has_started and self.failed_starts >= MAX_FAILED_STARTS:
+            self.num_failed_starts += 1
+            if not self.has_started and self.num_failed_starts >= MAX_FAILED_STARTS:
                 raise TuningError(f"no worker on Ray starts: {_lines(error)[-1]}") from None
-            self._hire()
+            self._start_worker()
         else:
             self.has_started = True
             self.free.append(worker)
+
+
+def _settings() -> dict[str, str]:
+    """This process's settings of libraries: a worker's process starts with them, whatever it imports first."""
+    return {name: os.environ[name] for name in SETTINGS}
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from lifline.params import Params, shortened
 NOT_VARIED = ("data.", "export.", "train.seed", "train.device", "train.epochs")
 """Scores would not compare, or are not of the network."""
 
+MAX_LENGTH = 100
+"""Of a choice that is a list."""
+
+SHAPES = "a list of choices, or low and high, and log: true"
+
 
 def read_space(params: Params) -> dict[str, BaseDistribution]:
     """The distributions of `tune.space`, by dotted name.
@@ -19,13 +24,20 @@ def read_space(params: Params) -> dict[str, BaseDistribution]:
     Raises:
         ParamsError: a name is no param that may be varied, or a range is empty or not all of it is allowed.
     """
-    if not params.tune.space:
+    space = params.tune.space
+    if not space:
         raise ParamsError("tune.space is empty; allowed are params by dotted name, like network.beta")
+    varied = [name for name in params.flat() if not name.startswith(NOT_VARIED)]
+    for name, entry in space.items():
+        if name not in varied:
+            raise ParamsError(f"tune.space.{shortened(name)[1:-1]} is unknown; allowed are {', '.join(varied)}")
+        if not _has_shape(entry):  # before any of it is copied: what YAML's aliases repeat may fill the memory
+            raise ParamsError(f"tune.space.{name} is {shortened(entry)}; allowed is {SHAPES}")
     try:
         base = params.with_values({"train.epochs": params.tune.epochs})
     except ParamsError as error:
         raise ParamsError(f"{error}, with tune.epochs in its place") from None
-    return {name: _distribution(name, entry, base) for name, entry in params.tune.space.items()}
+    return {name: _distribution(name, entry, base) for name, entry in space.items()}
 
 
 def as_params(suggested: Mapping[str, Any], params: Params) -> dict[str, Any]:
@@ -43,25 +55,38 @@ def _encoded(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
+def _has_shape(entry: Any) -> bool:
+    """Whether an entry is a list of choices or a range, whatever its values are."""
+    if isinstance(entry, list):
+        return bool(entry) and all(_is_choice(choice) for choice in entry)
+    return (
+        isinstance(entry, dict)
+        and {"low", "high"} <= set(entry) <= {"low", "high", "log"}
+        and all(_is_scalar(value) for value in entry.values())
+    )
+
+
+def _is_choice(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= MAX_LENGTH and all(_is_scalar(element) for element in value)
+    return _is_scalar(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
 def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
-    where = f"tune.space.{name}"
-    varied = [known for known in params.flat() if not known.startswith(NOT_VARIED)]
-    if name not in varied:
-        raise ParamsError(f"{where} is unknown; allowed are {', '.join(varied)}")
-    if isinstance(entry, list) and entry:
+    where, value = f"tune.space.{name}", params.flat()[name]
+    if isinstance(entry, list):
         for choice in entry:
             _check(where, name, choice, params)
-        if params.flat()[name] not in entry:
+        if value not in entry:
             raise ParamsError(f"{where} is {shortened(entry)}; it must hold {name} as it is, the first trial's")
         return CategoricalDistribution([_encoded(choice) for choice in entry])
-    if not isinstance(entry, dict) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
-        raise ParamsError(
-            f"{where} is {shortened(entry)}; allowed is a list of choices, or low and high, and log: true"
-        )
-    low, high, log = entry["low"], entry["high"], entry.get("log", False)
-    value = params.flat()[name]
     if isinstance(value, str | list):
         raise ParamsError(f"{where} is {shortened(entry)}; allowed is a list of choices")
+    low, high, log = entry["low"], entry["high"], entry.get("log", False)
     for bound in (low, high):
         _check(where, name, bound, params)
     if low > high:

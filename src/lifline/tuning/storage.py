@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import optuna
 from optuna.storages import BaseStorage
 
 from lifline.tuning.journal import JournalStore
@@ -16,13 +17,13 @@ class Store(Protocol):
     shown: str
     """Where it is, without secrets."""
 
-    def alone_in(self, study: str) -> AbstractContextManager[None]:
+    def exclusive(self, study: str) -> AbstractContextManager[None]:
         """Keep the other drivers from a study."""
 
     def driving(self) -> AbstractContextManager[str]:
         """A name for this process, under which it holds its trials while it lives."""
 
-    def living(self) -> set[str]:
+    def live_drivers(self) -> set[str]:
         """The names of the drivers that are alive."""
 
 
@@ -32,4 +33,5 @@ def open_store(url: str | None) -> Store:
     Raises:
         TuningError: it is not allowed, not there, or damaged.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return JournalStore() if url is None else PostgresStore(url)

@@ -1,4 +1,4 @@
-"""A study's life: what it is, and which trial is next."""
+"""A study's life: what it is, which trial is next, and which are its best."""
 
 import hashlib
 import json
@@ -20,17 +20,21 @@ from lifline.tuning.storage import Store
 Cost = Literal["synaptic_operations", "num_steps"]
 DEFINITION = "definition"
 DRIVER = "driver"
+TRAINED = "trained_by_lifline"
+"""Of a trial that lifline trained to its end; the values of others are what another program told the study."""
+
+RETRY_OF = "retry_of"
+"""The number of the trial that died or was stopped, whose params a trial has."""
+
+FORMER_RETRY_OF = "again"
+"""The same, in studies that were made before it had its name."""
+
 STOPPED = "stopped"
 """Of a trial that is tried again: the one before was stopped, and is not to blame."""
-
-AGAIN = "again"
-"""The number of the trial that died, whose params a trial has."""
 
 STARTUP_TRIALS = 5
 MAX_DEATHS = 3
 """As often as a trial's process may die with it, by which the trial may be to blame."""
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def open_study(store: Store, params: Params, cost: Cost | None, name: str | None) -> Study:
@@ -53,7 +57,7 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
         raise ParamsError(
             "the cost is num_steps, but tune.space has no network.num_steps; every trial would cost the same"
         )
-    with store.alone_in(name):
+    with store.exclusive(name):
         study = optuna.create_study(
             storage=store.optuna,
             study_name=name,
@@ -79,66 +83,102 @@ def _check_is_ours(study: Study, directions: list[StudyDirection]) -> None:
         raise TuningError(f"study {study.study_name} is not lifline's; give another --study")
 
 
-def is_full(study: Study, budget: int) -> bool:
-    """Whether `budget` trials are done or being done."""
-    return len(counted(study.get_trials(deepcopy=False))) >= budget
-
-
 def _name_objectives(study: Study, cost: Cost | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(["validation accuracy", *([cost] if cost else [])])
 
 
-def next_trial(store: Store, study: Study, params: Params, budget: int, driver: str) -> Trial | None:
-    """The next trial, as long as fewer than `budget` are done, or being done.
+def is_full(study: Study, num_trials: int) -> bool:
+    """Whether so many trials are done or being done."""
+    return len(counted(study.get_trials(deepcopy=False))) >= num_trials
+
+
+def next_trial(study: Study, params: Params, num_trials: int, driver: str) -> Trial | None:
+    """The next trial, as long as fewer than `num_trials` are done or being done. The caller keeps other drivers out.
 
     The sampler's seed is of how many there are, so that a study that was stopped goes on as if it had not been.
     """
-    space = read_space(params)
-    with store.alone_in(study.study_name):
-        number = len(counted(study.get_trials(deepcopy=False)))
-        if number >= budget:
-            return None
-        study.sampler = optuna.samplers.TPESampler(seed=(params.train.seed + number) % 2**32)
-        trial = study.ask(space)
-        trial.set_user_attr(DRIVER, driver)
-        return trial
+    num_counted = len(counted(study.get_trials(deepcopy=False)))
+    if num_counted >= num_trials:
+        return None
+    study.sampler = optuna.samplers.TPESampler(seed=(params.train.seed + num_counted) % 2**32)
+    trial = study.ask(read_space(params))
+    trial.set_user_attr(DRIVER, driver)
+    return trial
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that take a place in the budget: one that died does not, since it is tried again."""
-    again = {trial.user_attrs.get(AGAIN) for trial in trials}
-    return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in again]
+    retried = _retried(trials)
+    return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in retried]
 
 
-def is_tried_again(study: Study, number: int) -> bool:
-    """Whether a trial died, and another has its params."""
-    return any(trial.user_attrs.get(AGAIN) == number for trial in study.get_trials(deepcopy=False))
+def is_retried(study: Study, number: int) -> bool:
+    """Whether a trial died or was stopped, and another has its params."""
+    return number in _retried(study.get_trials(deepcopy=False))
 
 
 def fail_dead_trials(store: Store, study: Study) -> list[int]:
-    """Fail the trials whose driver is gone, and put them up to be tried again; returns their numbers."""
-    with store.alone_in(study.study_name):
-        living = store.living()
-        running = study.get_trials(states=[TrialState.RUNNING])
-        dead = [trial.number for trial in running if trial.user_attrs.get(DRIVER) not in living]
-        for number in dead:
-            try_again(study, number)
+    """Fail the trials whose driver is gone, and put them up to be tried again; returns their numbers.
+
+    The caller keeps other drivers out.
+    """
+    alive = store.live_drivers()
+    running = study.get_trials(states=[TrialState.RUNNING])
+    dead = [trial.number for trial in running if trial.user_attrs.get(DRIVER) not in alive]
+    for number in dead:
+        retry(study, number)
     return dead
 
 
-def try_again(study: Study, number: int, is_stopped: bool = False) -> None:
+def retry(study: Study, number: int, is_stopped: bool = False) -> None:
     """Fail a trial that died or was stopped, and put its params up anew, unless they have died too often."""
     trials = study.get_trials(deepcopy=False)
-    if trials[number].state.is_finished():
+    trial = trials[number]
+    if trial.state.is_finished():
         return
-    again = {trial.user_attrs.get(AGAIN) for trial in trials}
-    deaths, ancestor = int(not is_stopped), trials[number]
-    while AGAIN in ancestor.user_attrs:
-        deaths += STOPPED not in ancestor.user_attrs
-        ancestor = trials[ancestor.user_attrs[AGAIN]]
-    if number not in again and deaths < MAX_DEATHS:  # it is, where a kill came between the next two lines
-        values = trials[number].system_attrs.get("fixed_params", {}) | trials[number].params
-        study.enqueue_trial(values, user_attrs={AGAIN: number} | ({STOPPED: True} if is_stopped else {}))
+    is_put_up = number in _retried(trials)  # a kill came between the next two lines
+    if not is_put_up and _num_deaths(trials, trial) + (not is_stopped) < MAX_DEATHS:
+        values = trial.system_attrs.get("fixed_params", {}) | trial.params
+        study.enqueue_trial(values, user_attrs={RETRY_OF: number} | ({STOPPED: True} if is_stopped else {}))
     study.tell(number, state=TrialState.FAIL)
+
+
+def retry_of(trial: FrozenTrial) -> int | None:
+    """The number of the trial whose params this one tries again."""
+    number = trial.user_attrs.get(RETRY_OF, trial.user_attrs.get(FORMER_RETRY_OF))
+    return number if isinstance(number, int) and 0 <= number < trial.number else None
+
+
+def _retried(trials: Sequence[FrozenTrial]) -> set[int | None]:
+    return {retry_of(trial) for trial in trials}
+
+
+def _num_deaths(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
+    """How often the process died with these params before this trial."""
+    num_deaths = 0
+    while (number := retry_of(trial)) is not None:
+        num_deaths += STOPPED not in trial.user_attrs
+        trial = trials[number]
+    return num_deaths
+
+
+def complete_trials(study: Study, trained: bool) -> list[FrozenTrial]:
+    """The complete trials that have the mark that lifline trained them to their end, or those that have not."""
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return [trial for trial in complete if (trial.user_attrs.get(TRAINED) is True) == trained]
+
+
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """Of the trials that lifline trained: the most accurate one, or the front where there is a cost."""
+    trials = complete_trials(study, trained=True)
+    if len(study.directions) == 1:
+        return sorted(trials, key=lambda trial: trial.values[0], reverse=True)[:1]
+    return [trial for trial in trials if not any(_dominates(other, trial) for other in trials)]
+
+
+def _dominates(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether a trial is at least as accurate and as cheap as another, and not both the same."""
+    (accuracy, cost), (other_accuracy, other_cost) = one.values, other.values
+    return bool(accuracy >= other_accuracy and cost <= other_cost and one.values != other.values)

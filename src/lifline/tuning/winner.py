@@ -12,7 +12,7 @@ from lifline.errors import TuningError
 from lifline.params import Params
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store
-from lifline.tuning.study import DEFINITION
+from lifline.tuning.study import DEFINITION, best_trials
 
 
 def all_studies(store: Store) -> list[Study]:
@@ -41,32 +41,48 @@ def find_study(store: Store, name: str | None) -> Study:
 def winner(study: Study, number: int | None, min_accuracy: float | None, max_cost: float | None) -> FrozenTrial:
     """The trial with this number; else the most accurate one within the limits, of these the cheapest.
 
+    Only the number names one that lifline has not trained, as far as its marks tell.
+
     Raises:
         TuningError: no trial is, or, in a study with a cost, nothing says which of the front is wanted.
     """
-    done = study.get_trials(states=[TrialState.COMPLETE])
     has_limits = min_accuracy is not None or max_cost is not None
     if has_limits and (number is not None or len(study.directions) == 1):
         raise TuningError("--min-accuracy and --max-cost choose from a front: a study with --cost, and without --trial")
-    if not done:
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if not complete:
         raise TuningError(f"study {study.study_name} has no complete trial yet")
     if number is not None:
-        chosen = [trial for trial in done if trial.number == number]
-        if not chosen:
-            raise TuningError(
-                f"trial is {number}; allowed of study {study.study_name} are {_numbers(done)}, which are complete"
-            )
-        return chosen[0]
+        return _numbered(study, complete, number)
+    best = best_trials(study)
+    if not best:
+        raise TuningError(
+            f"no trial of study {study.study_name} has the mark that lifline trained it; --trial {_numbers(complete)} "
+            "takes one all the same"
+        )
     if len(study.directions) == 1:
-        return study.best_trial
+        return best[0]
     if not has_limits:
         raise TuningError(
-            f"study {study.study_name} has a front; choose by --trial {_numbers(study.best_trials)}, by --min-accuracy "
-            "or by --max-cost"
+            f"study {study.study_name} has a front; choose by --trial {_numbers(best)}, by --min-accuracy or by "
+            "--max-cost"
         )
+    return _within(study, best, min_accuracy, max_cost)
+
+
+def _numbered(study: Study, complete: list[FrozenTrial], number: int) -> FrozenTrial:
+    chosen = [trial for trial in complete if trial.number == number]
+    if not chosen:
+        raise TuningError(
+            f"trial is {number}; allowed of study {study.study_name} are {_numbers(complete)}, which are complete"
+        )
+    return chosen[0]
+
+
+def _within(study: Study, front: list[FrozenTrial], min_accuracy: float | None, max_cost: float | None) -> FrozenTrial:
     within = [
         trial
-        for trial in study.best_trials
+        for trial in front
         if trial.values[0] >= (min_accuracy or 0) and (max_cost is None or trial.values[1] <= max_cost)
     ]
     if not within:

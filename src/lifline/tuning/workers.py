@@ -14,17 +14,19 @@ class WorkerDiedError(Exception):
     """A worker is gone in the middle of a trial, which is not to blame."""
 
 
-class News(NamedTuple):
+class TrialEvent(NamedTuple):
     """How a trial has got on: it trained an epoch and waits for `go_on` or `stop`, or it has ended."""
 
     number: int
-    what: EpochReport | Score | Exception
+    """The trial's."""
+
+    result: EpochReport | Score | Exception
 
 
 class Workers(Protocol):
     """Those who train a study's trials."""
 
-    def hired(self, params: Params, data: Data) -> AbstractContextManager[object]:
+    def started(self, params: Params, data: Data) -> AbstractContextManager[object]:
         """A context in which there are workers, with these images at hand."""
 
     def is_free(self) -> bool:
@@ -39,8 +41,8 @@ class Workers(Protocol):
     def stop(self, number: int) -> None:
         """Give up a trial that has trained an epoch."""
 
-    def next_news(self) -> News | None:
-        """Wait for news of a trial; None where none came for a moment, or a worker has become free."""
+    def next_event(self) -> TrialEvent | None:
+        """Wait for an event of a trial; None where none came for a moment, or a worker has become free."""
 
 
 class InProcess:
@@ -49,7 +51,7 @@ class InProcess:
     def __init__(self) -> None:
         self.trainings: dict[int, Iterator[EpochReport | Score]] = {}
 
-    def hired(self, params: Params, data: Data) -> AbstractContextManager[object]:
+    def started(self, params: Params, data: Data) -> AbstractContextManager[object]:
         """Put the images on the device."""
         self.data = data.to(choose_device(params.train.device))
         return nullcontext()
@@ -63,20 +65,20 @@ class InProcess:
         self.trainings[number] = train_trial(params, self.data)
 
     def go_on(self, number: int) -> None:
-        """Nothing to do: `next_news` trains."""
+        """Nothing to do: `next_event` trains."""
 
     def stop(self, number: int) -> None:
         """Forget the trial."""
         del self.trainings[number]
 
-    def next_news(self) -> News:
+    def next_event(self) -> TrialEvent:
         """Train an epoch, or score."""
         (number,) = self.trainings
-        what: EpochReport | Score | Exception
+        result: EpochReport | Score | Exception
         try:
-            what = next(self.trainings[number])
+            result = next(self.trainings[number])
         except Exception as error:
-            what = error
-        if not isinstance(what, EpochReport):
+            result = error
+        if not isinstance(result, EpochReport):
             del self.trainings[number]
-        return News(number, what)
+        return TrialEvent(number, result)
