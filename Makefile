@@ -16,7 +16,7 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
 	@python -c 'import json; r = json.load(open("reports/evaluation.json")); \
 	  print("\nTest accuracy: %.2f %% (%d of %d)" % (100 * r["accuracy"], r["correct"], r["total"]))'
-	@echo "The run in MLflow: make ui, then http://127.0.0.1:5000"
+	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
 
 test: $(INSTALLED)  ## run the test suite
@@ -38,8 +38,7 @@ lock: $(INSTALLED)  ## renew requirements.lock and requirements-bench.lock from 
 	$(LOCK) --upgrade --group bench pyproject.toml --constraint requirements.lock --output-file requirements-bench.lock
 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
-	mlflow ui --host 127.0.0.1 --port 5000 \
-	  --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --default-artifact-root file://$(CURDIR)/mlartifacts
+	lifline ui
 
 dashboard: $(INSTALLED)  ## serve optuna-dashboard on the studies: optuna.journal, or LIFLINE_STORAGE
 	@test -n "$$LIFLINE_STORAGE" -o -f optuna.journal || { echo "error: there is no study; make tune makes one" >&2; exit 2; }

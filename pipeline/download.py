@@ -1,13 +1,13 @@
 """Stage download: MNIST's four IDX files -> data/mnist/."""
 
 from lifline.command import run_command
-from lifline.download import download_mnist
+from lifline.download import download_mnist, record_source
 from lifline.paths import DATA
 
 
 def main() -> None:
     """Fetch MNIST from the first source that serves it."""
-    download_mnist(DATA)
+    record_source(download_mnist(DATA))
 
 
 if __name__ == "__main__":

@@ -149,13 +149,13 @@ def test_several_downloads_at_once_all_succeed(monkeypatch, tmp_path, plain, pub
     start = threading.Barrier(4)
 
     def download():
-        for _ in range(10):
-            start.wait()
-            download_mnist(tmp_path / "mnist", lambda line: None)
+        start.wait()
+        download_mnist(tmp_path / "mnist", lambda line: None)
 
     with ThreadPoolExecutor(4) as pool:
-        for downloaded in [pool.submit(download) for _ in range(4)]:
-            downloaded.result()
+        for _ in range(10):
+            for downloaded in [pool.submit(download) for _ in range(4)]:
+                downloaded.result()
     assert has(tmp_path / "mnist", published)
 
 

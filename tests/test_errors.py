@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,12 +50,43 @@ def test_an_interruption_says_so(capsys, number):
     assert ending(lambda: os.kill(os.getpid(), number), capsys) == (130, "error: interrupted\n")
 
 
+def printing_to(stdout) -> tuple[int, str]:
+    program = "from lifline.command import run_command; run_command(lambda: print('an answer'))"
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_output_that_nobody_reads_ends_a_command_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        assert printing_to(write) == (1, "")
+    finally:
+        os.close(write)
+
+
+def test_output_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert printing_to(full) == (2, "error: stdout: No space left on device\n")
+
+
 def test_debug_shows_the_traceback(monkeypatch, capsys):
     monkeypatch.setenv("LIFLINE_DEBUG", "1")
     code, stderr = ending(raising(ParamsError("beta is 2")), capsys)
     assert code == 2
     assert "Traceback" in stderr
     assert stderr.endswith("error: beta is 2\n")
+
+
+def test_debug_shows_no_password(monkeypatch, capsys):
+    uri = "http://lifline:hunter-2@127.0.0.1:5000"
+    monkeypatch.setenv("LIFLINE_DEBUG", "1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    _, stderr = ending(raising(ParamsError(f"API request to {uri}/api failed")), capsys)
+    assert "Traceback" in stderr
+    assert "hunter-2" not in stderr.removesuffix(stderr.splitlines(keepends=True)[-1])
 
 
 @pytest.mark.parametrize(

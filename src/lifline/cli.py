@@ -11,7 +11,7 @@ import typer
 
 from lifline.command import INTERRUPTED, USER_ERROR, run_command
 from lifline.errors import LiflineError, PictureError
-from lifline.paths import SEEDS, working_copy
+from lifline.paths import working_copy
 
 if TYPE_CHECKING:
     from lifline.tuning.workers import Workers
@@ -75,7 +75,7 @@ def seeds(
 
     if not 1 <= count <= MAX_SEEDS:
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
-    written = output.absolute() if output else SEEDS
+    written = output.absolute() if output else Path("reports/seeds.json")
     os.chdir(working_copy())
     params = read_params()
     results = []
@@ -240,6 +240,17 @@ def champion(
     from lifline.tracking.registry import make_champion
 
     print(make_champion(None if version is None else str(version), force))
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
+    """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
+
+    Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a tracking server, that has the UI: its link is printed.
+    """
+    from lifline.tracking.ui import serve_ui
+
+    serve_ui(port)
 
 
 @app.command()

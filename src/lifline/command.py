@@ -8,22 +8,29 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lifline.errors import LiflineError
+from lifline.system.secrets import censored
 from lifline.system.signals import interrupt_on_signals
 
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
+NOBODY_READS = 1
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # PyTorch's words on a GPU and on the CPU
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main` and exit: 0 when done, 2 on a user's error or too little memory, 130 when interrupted.
 
+    1, without a word, where what reads its output has ended, as `head` does.
+
     SIGTERM and SIGHUP interrupt like Ctrl-C, so that a stopped run is closed and temporary files are removed.
     `LIFLINE_DEBUG=1` shows the traceback of a user's error, too.
     """
     interrupt_on_signals()
     try:
-        main()
+        try:
+            main()
+        finally:
+            _write_out()
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(INTERRUPTED)
@@ -32,10 +39,21 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         if message is None:
             raise
         if os.environ.get("LIFLINE_DEBUG") == "1":
-            traceback.print_exc()
+            print(censored(traceback.format_exc(), os.environ.get("MLFLOW_TRACKING_URI", "")), file=sys.stderr)
         _say(message)
         sys.exit(USER_ERROR)
     sys.exit(0)
+
+
+def _write_out() -> None:
+    """Write what was printed; where nobody reads it any more, end without a word."""
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again when it exits
+        if isinstance(error, BrokenPipeError):
+            sys.exit(NOBODY_READS)
+        raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 def _describe(error: Exception) -> str | None:

@@ -4,6 +4,7 @@ import base64
 import gzip
 import http
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,8 @@ from urllib.request import Request, urlopen
 from lifline.data.datasets import MNIST, IdxFile
 from lifline.data.idx import decode_idx
 from lifline.errors import DataError
-from lifline.system.files import replacing
+from lifline.paths import repository_root
+from lifline.system.files import replacing, write_json
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
 
@@ -43,11 +45,11 @@ class Source(NamedTuple):
     fetch: Callable[[Advance], dict[str, bytes]]
 
 
-def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
+def download_mnist(folder: Path, report: Callable[[str], None] = print) -> str:
     """Put the four IDX files into `folder`: from `LIFLINE_MNIST_SOURCE` or else the first public source that serves.
 
     The files appear there all together and verified by SHA-256, or not at all. `report` is told, in a line each,
-    which source serves and which do not.
+    which source serves and which do not; the one that served is returned.
 
     Raises:
         DataError: the source that is set, or every public one, does not serve; the message says why.
@@ -64,7 +66,7 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
         else:
             _install(contents, folder)
             report(f"MNIST from {source.name}: {len(MNIST.files)} files, SHA-256 verified")
-            return
+            return source.name
     files = f"with {', '.join(file.name for file in MNIST.files)}, each maybe as .gz"
     if own:
         raise DataError(f"no MNIST from {failures[0]}; allowed are a directory and an http(s):// base {files}")
@@ -72,6 +74,24 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> None:
         f"MNIST cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
         f"{SOURCE_VARIABLE} to a directory or to an http(s):// base {files}"
     )
+
+
+def record_source(name: str) -> None:
+    """Keep who served, for the runs that read the files: no output of DVC's, which is the same whoever serves."""
+    write_json(_record(), {"sha256": MNIST.sha256, "source": name})
+
+
+def recorded_source() -> str:
+    """Who served the files here; as far as that is known, since DVC may have brought them."""
+    try:
+        record = json.loads(_record().read_bytes())
+    except (FileNotFoundError, ValueError):
+        record = {}
+    return str(record["source"]) if record.get("sha256") == MNIST.sha256 else "unknown"
+
+
+def _record() -> Path:
+    return repository_root() / ".lifline" / "mnist_source.json"
 
 
 def _own_source(location: str) -> Source:

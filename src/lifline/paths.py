@@ -16,7 +16,6 @@ PREDICTIONS = Path("reports/predictions.csv")
 FIRING_RATES = Path("reports/firing_rates.csv")
 FIGURES = Path("reports/figures")
 EXPORT_METRICS = Path("reports/export.json")
-SEEDS = Path("reports/seeds.json")
 
 
 def repository_root() -> Path:

@@ -19,6 +19,7 @@ from lifline.models import new_network
 from lifline.params import read_params
 from lifline.paths import LOSS, MODEL, TRAIN_METRICS, repository_root
 from lifline.presets import change_params
+from lifline.system.locks import locked
 from lifline.training.fit import TrainingState
 from lifline.training.report import EpochReport
 from tests.conftest import assert_one_line_error, changed, stage_process
@@ -183,6 +184,16 @@ def test_trainings_that_nobody_goes_on_with_are_forgotten(workspace):
     assert len(left) == MAX_FILES
     assert path_of(seeded).name in left
     assert path_of(params.with_values({"train.seed": 2})).name not in left
+
+
+def test_what_killed_trainings_left_beside_checkpoints_is_cleared_away(saved):
+    params, kept = saved
+    assert list(kept.path.parent.iterdir()) == [kept.path]  # an interrupted one lets go of its lock
+    for name in ("0123.lock", "seeds-0123.lock", ".0123.safetensors.tmp"):
+        (kept.path.parent / name).touch()
+    with locked(kept.path.with_name("held.lock")), checkpoint_of(params, CPU):
+        assert {path.suffix for path in kept.path.parent.iterdir()} == {".safetensors", ".lock"}
+        assert len(list(kept.path.parent.glob("*.lock"))) == 2  # those of living processes
 
 
 def test_losses_come_back_to_the_bit(workspace):

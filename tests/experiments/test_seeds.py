@@ -99,6 +99,15 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
     assert not list((workspace / ".checkpoints").iterdir())
 
 
+def test_a_checkpoint_of_a_seed_that_is_done_is_removed(workspace, command):
+    """A kill came between the end of its run and that of its checkpoint."""
+    assert command("1")[0] == 0
+    path = workspace / f".checkpoints/{fingerprint(read_params(), torch.device('cpu'))[:16]}.safetensors"
+    path.write_bytes(b"left over")
+    assert command("1")[0] == 0
+    assert not list(path.parent.iterdir())
+
+
 def test_the_same_seeds_twice_at_once_are_refused(workspace, command):
     recipe = fingerprint(read_params().with_values({"train.seed": 0}), torch.device("cpu"))
     with locked(workspace / ".checkpoints" / f"seeds-{recipe[:16]}.lock"):

@@ -10,11 +10,15 @@ from lifline.errors import ModelError
 from lifline.export.onnx import compare_with_network, require_equality, to_onnx
 from lifline.snn import decode
 from lifline.snn.decoding import DECODINGS
+from lifline.system.files import sha256_of_bytes
 from tests.conftest import ROOT, changed, first, untrained
+
+NUM_STEPS = 4
+METADATA = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
 
 
 def small(params, **network):
-    return changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3} | network).network
+    return changed(params, network={"hidden": [40], "num_steps": NUM_STEPS, "threshold": 0.3} | network).network
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def session_of():
 
 @pytest.fixture(scope="module")
 def exported(params):
-    return to_onnx(untrained(small(params), seed=4).network, "rate", {})
+    return to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
 
 
 def with_output_bias(model, bias):
@@ -37,7 +41,7 @@ def with_output_bias(model, bias):
 
 @pytest.mark.parametrize(
     ("decoding", "network"),
-    [*((how, {}) for how in DECODINGS), ("rate", {"spike_delay": 1}), ("rate", {"hidden": [40, 30]})],
+    list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"hidden": [40, 30]}, {}], strict=True)),
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
     network = untrained(small(params, **network), seed=4).network
@@ -48,24 +52,42 @@ def test_onnx_runtime_computes_what_the_network_does(params, test_images, sessio
         with torch.no_grad():
             record = network(images)
         for layer, counts in zip(hidden, record.hidden_counts, strict=True):
-            assert layer.shape == (6, count, counts.shape[1])
+            assert layer.shape == (NUM_STEPS, count, counts.shape[1])
             np.testing.assert_array_equal(layer.sum(0), counts.numpy())
-        assert spikes.shape == membrane.shape == (6, count, 10)
+        assert spikes.shape == membrane.shape == (NUM_STEPS, count, 10)
         np.testing.assert_array_equal(spikes, record.spikes.numpy())
         np.testing.assert_allclose(membrane, record.membrane.numpy(), atol=1e-5)
         np.testing.assert_array_equal(decided, decode(record, decoding).numpy())
         assert decided.dtype == np.int64
 
 
-def test_the_file_tells_what_it_is_and_nothing_of_the_machine(params):
-    network = untrained(small(params), seed=4).network
-    metadata = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
-    model = to_onnx(network, "rate", metadata)
-    assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == metadata
-    content = model.SerializeToString()
+def test_the_file_tells_what_it_is_and_nothing_of_the_machine(exported):
+    *metadata, _ = exported.metadata_props
+    assert {entry.key: json.loads(entry.value) for entry in metadata} == METADATA
+    content = exported.SerializeToString()
     for trace in (str(ROOT).encode(), b"/site-packages/", b"lif.py", b"stack_trace"):
         assert trace not in content
-    assert to_onnx(network, "rate", metadata).SerializeToString() == content
+
+
+def test_equal_networks_give_equal_files(params, exported):
+    again = to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
+    assert again.SerializeToString(deterministic=True) == exported.SerializeToString(deterministic=True)
+
+
+def test_the_file_ends_with_the_sha256_of_what_comes_before(exported):
+    content = exported.SerializeToString(deterministic=True)
+    assert onnx.load_model_from_string(content).SerializeToString() == content
+    seal = exported.metadata_props[-1]
+    assert content.endswith(seal.value.encode())
+    before = content.removesuffix(onnx.ModelProto(metadata_props=[seal]).SerializeToString())
+    assert (seal.key, seal.value) == ("sha256", sha256_of_bytes(before))
+
+
+def test_old_runtimes_can_read_it(exported):
+    assert exported.ir_version == 8
+    assert [(each.domain, each.version) for each in exported.opset_import] == [("", 18)]
+    assert {node.domain for node in exported.graph.node} == {""}
+    onnx.checker.check_model(exported, full_check=True)
 
 
 def test_a_model_that_differs_is_found_out(params, test_images, exported):
@@ -73,7 +95,7 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
     data = first(test_images, 1200)
     same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
-    assert same.spikes_compared == 6 * 1200 * (10 + 40)
+    assert same.spikes_compared == NUM_STEPS * 1200 * (10 + 40)
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 

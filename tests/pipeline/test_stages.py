@@ -2,6 +2,7 @@
 
 import mlflow
 
+from lifline.download import recorded_source
 from lifline.paths import MODEL
 from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
@@ -16,6 +17,13 @@ def test_each_stage_leaves_its_outputs_and_no_temporary_file(workspace, stage):
         "model_card.md",
     }
     assert not [path for path in workspace.rglob(".*") if path.name.endswith((".tmp", ".partial"))]
+
+
+def test_a_download_is_remembered_by_who_served_it(workspace, stage, monkeypatch):
+    assert recorded_source() == "unknown"
+    monkeypatch.setattr("lifline.download.download_mnist", lambda folder: f"a mirror, for {folder}")
+    assert stage("download") == (0, "")
+    assert recorded_source() == "a mirror, for data/mnist"
 
 
 def test_a_model_without_a_run_gets_one(workspace, stage):

@@ -1,7 +1,9 @@
+import json
 import subprocess
 import sys
 import zlib
 
+import mlflow
 import numpy as np
 import onnx
 import pytest
@@ -13,15 +15,10 @@ from lifline.serving.predictor import Predictor
 from lifline.tracking import runs as tracking
 from lifline.tracking.registry import register
 from tests.conftest import assert_one_line_error
-from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS, quick_model
+from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS
 from tests.tracking.runs import tiny_onnx
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({modules!r}); from lifline.cli import main; main()"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, params, training_images):
-    return quick_model(tmp_path_factory, params, training_images)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def pictures(tmp_path, test_images, monkeypatch):
     """A folder with `0.png` and so on, dark on light; it is the working directory."""
     labels = test_images.labels.tolist()
     for digit in range(10):
-        image = Image.fromarray(test_images.images[labels.index(digit)].numpy())
+        image = Image.fromarray(test_images.images[labels.index(digit), 0].numpy())
         ImageOps.invert(image.resize((140, 140))).save(tmp_path / f"{digit}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,14 +39,14 @@ def pictures(tmp_path, test_images, monkeypatch):
 
 def test_test_images_are_told_apart(predictor, test_images):
     images = test_images.images[:300].numpy() / np.float32(255)
-    decided = [predictor.predict(image).decided for image in images]
+    decided = [predictor.predict(image).decided for (image,) in images]
     assert (
         np.mean([name == str(label) for name, label in zip(decided, test_images.labels.tolist(), strict=False)]) > 0.9
     )
 
 
 def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_images):
-    image = test_images.images[0].numpy() / np.float32(255)
+    image = test_images.images[0, 0].numpy() / np.float32(255)
     prediction = predictor.predict(image)
     assert prediction.spikes.shape == (NUM_STEPS, 10)
     assert prediction.hidden_spikes.shape == (NUM_STEPS, sum(NUM_HIDDEN))
@@ -61,10 +58,16 @@ def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_imag
     np.testing.assert_array_equal(prediction.hidden_spikes, np.concatenate([first[:, 0], second[:, 0]], axis=1))
 
 
+def without_seal(model: onnx.ModelProto) -> onnx.ModelProto:
+    assert model.metadata_props.pop().key == "sha256"
+    return model
+
+
 def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
     silent = onnx.load(model)
     (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.bias"))
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
+    without_seal(silent)
     onnx.save(silent, tmp_path / "silent.onnx")
     prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((28, 28), np.float32))
     assert prediction.spikes.sum() == prediction.confidence == 0
@@ -81,10 +84,103 @@ def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
             Predictor(str(path))
     nameless = onnx.load(model)
     del nameless.metadata_props[:]
-    for other in (tiny_onnx(), nameless):
+    only_output = without_seal(onnx.load(model))
+    del only_output.graph.output[3:]
+    for other in (tiny_onnx(), nameless, only_output):
         onnx.save(other, path)
         with pytest.raises(ModelError, match=r"model.onnx is not a network of lifline's; `dvc repro export`"):
             Predictor(str(path))
+
+
+@pytest.mark.parametrize("names", ["", "{", "null", "3", '{"0": 1}', "[0, 1]", '["\\u001b[2J"]', "[" * 100_000])
+def test_class_names_that_are_none_are_refused(model, tmp_path, names):
+    with pytest.raises(ModelError, match=r"its class_names are no list of names in JSON$"):
+        Predictor(with_class_names(model, tmp_path, names))
+
+
+@pytest.mark.parametrize("names", ["[]", '["0"]', json.dumps(list("0123456789a"))])
+def test_class_names_that_are_not_as_many_as_the_output_neurons_are_refused(model, tmp_path, names):
+    with pytest.raises(ModelError, match=rf"it has {len(json.loads(names))} class_names, spikes of shape \[5, 1, 10\]"):
+        Predictor(with_class_names(model, tmp_path, names))
+
+
+def with_class_names(model, folder, names) -> str:
+    changed = without_seal(onnx.load(model))
+    onnx.helper.set_model_props(changed, {"class_names": names})
+    onnx.save(changed, folder / "changed.onnx")
+    return str(folder / "changed.onnx")
+
+
+def test_a_model_that_fails_is_refused(model, tmp_path):
+    failing = without_seal(onnx.load(model))
+    (image,) = failing.graph.input
+    image.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    failing.graph.node.insert(0, onnx.helper.make_node("Cast", ["image"], ["image32"], to=onnx.TensorProto.FLOAT))
+    for node in failing.graph.node[1:]:
+        node.input[:] = ["image32" if name == "image" else name for name in node.input]
+    onnx.save(failing, tmp_path / "failing.onnx")
+    with pytest.raises(ModelError, match=r"failing.onnx fails: .*Unexpected input data type"):
+        Predictor(str(tmp_path / "failing.onnx"))
+
+
+@pytest.mark.parametrize("place", ["weights.bin", "{folder}/weights.bin", "../{name}/weights.bin"])
+def test_a_model_that_names_another_file_as_its_data_is_refused(model, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    outside = without_seal(onnx.load(model))
+    (bias,) = (tensor for tensor in outside.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    (tmp_path / "weights.bin").write_bytes(bias.raw_data)
+    onnx.external_data_helper.set_external_data(bias, place.format(folder=tmp_path, name=tmp_path.name))
+    bias.ClearField("raw_data")
+    (tmp_path / "model.onnx").write_bytes(outside.SerializeToString())
+    with pytest.raises(ModelError, match=r"model.onnx names another file as its data; allowed is one file"):
+        Predictor("model.onnx")
+
+
+def test_a_model_whose_weights_are_shorter_than_their_shape_is_refused(model, tmp_path):
+    huge = without_seal(onnx.load(model))
+    (bias,) = (tensor for tensor in huge.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    for shape in ([2**36], [2**40, 2**40], [-1], [11]):
+        bias.dims[:] = shape
+        (tmp_path / "huge.onnx").write_bytes(huge.SerializeToString())
+        with pytest.raises(ModelError, match=r"huge.onnx is damaged, or no ONNX model: "):
+            Predictor(str(tmp_path / "huge.onnx"))
+
+
+def test_a_flipped_bit_is_found(model, tmp_path):
+    content = bytearray(model.read_bytes())
+    path = tmp_path / "model.onnx"
+    for place in [*range(0, len(content) - 76, 4999), *range(len(content) - 64, len(content))]:
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"damaged: its SHA-256 is [0-9a-f]{64}, not the one at its end"):
+            Predictor(str(path))
+        content[place] ^= 1 << place % 8
+
+
+def test_mlflow_keeps_the_seal(model, tmp_path):
+    mlflow.onnx.save_model(onnx.load(model), tmp_path / "model", save_as_external_data=False, pip_requirements=["onnx"])
+    assert (tmp_path / "model/model.onnx").read_bytes() == model.read_bytes()
+
+
+def test_a_folder_in_place_of_a_model_is_named(lifline, pictures):
+    for command in (["predict", "1.png"], ["serve", "--port", "0"]):
+        code, _, stderr = lifline(*command, "--model", ".")
+        assert_one_line_error((code, stderr), "error: .: Is a directory")
+
+
+def test_the_default_model_is_the_repositorys_from_any_folder(lifline, model, pictures, monkeypatch):
+    (pictures / "dvc.yaml").touch()
+    (pictures / "models").mkdir()
+    (pictures / "models/model.onnx").symlink_to(model)
+    (pictures / "below/deep").mkdir(parents=True)
+    monkeypatch.chdir("below/deep")
+    assert lifline("predict", "../../7.png")[0] == 0
+    (pictures / "models/model.onnx").unlink()
+    for command in (["predict", "../../7.png"], ["serve", "--port", "0"]):
+        code, _, stderr = lifline(*command)
+        assert_one_line_error((code, stderr), "error: ../../models/model.onnx is missing; `dvc repro export`")
+    code, _, stderr = lifline("predict", "../../7.png", "--model", "models/model.onnx")
+    assert_one_line_error((code, stderr), "error: models/model.onnx is missing")
 
 
 def test_the_command_tells_class_confidence_and_spikes(lifline, model, predictor, pictures):
@@ -110,7 +206,7 @@ def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_answered(lifl
 def test_without_a_model_no_picture_is_read(lifline, pictures):
     code, stdout, stderr = lifline("predict", "1.png")
     assert stdout == ""
-    assert_one_line_error((code, stderr), "models/model.onnx is missing", "dvc repro export")
+    assert_one_line_error((code, stderr), "is not inside a lifline repository", "--model names a model")
 
 
 def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, params, monkeypatch):

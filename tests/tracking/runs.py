@@ -68,9 +68,7 @@ def tiny_onnx(brightness=1):
 @contextmanager
 def mlflow_server(folder):
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -83,6 +81,12 @@ def mlflow_server(folder):
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def answers(url):

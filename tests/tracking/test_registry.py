@@ -164,7 +164,7 @@ def test_champion_compare_and_predict_need_no_experiment(store, export, lifline,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["champion"], ["compare", "one", "another"], ["predict", "--model", URI, "7.png"]]
+    "arguments", [["champion"], ["compare", "one", "another"], ["predict", "--model", URI, "7.png"], ["ui"]]
 )
 def test_nothing_is_made_where_there_is_no_store_yet(workspace, lifline, arguments):
     before = set(workspace.iterdir())

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -8,10 +9,13 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import mlflow
+import numpy as np
 import pytest
+from mlflow.entities import LoggedModelStatus
 from mlflow.telemetry.utils import is_telemetry_disabled
 
 from lifline.data.datasets import MNIST
+from lifline.download import record_source
 from lifline.errors import TrackingError
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
@@ -131,6 +135,138 @@ def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     with tracking.run_of_model(HASH, params) as run:
         run.log_onnx(tiny_onnx())
     assert len(store.search_logged_models([run.experiment_id])) == 1
+
+
+def test_an_export_that_was_cut_short_is_in_nobodys_way(store, params, monkeypatch):
+    for point in ("log_model_artifacts", "finalize_logged_model", "log_outputs"):
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(mlflow.MlflowClient, point, Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt), tracking.run_of_model(HASH, params) as run:
+                run.log_onnx(tiny_onnx())
+    with tracking.run_of_model(HASH, params) as run:
+        model_id = run.log_onnx(tiny_onnx())
+    (logged,) = store.search_logged_models([run.experiment_id])
+    assert (logged.model_id, logged.status) == (model_id, LoggedModelStatus.READY)
+    assert [output.model_id for output in store.get_run(run.run_id).outputs.model_outputs] == [model_id]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_logged_model_predicts_on_what_numpy_makes_too(store, params, dtype):
+    with tracking.run_of_model(HASH, params) as run:
+        model_id = run.log_onnx(tiny_onnx())
+    images = np.random.default_rng(0).random((2, 1, 28, 28)).astype(dtype)
+    for uri in (f"models:/{model_id}", f"runs:/{run.run_id}/model"):
+        model = mlflow.pyfunc.load_model(uri)
+        assert model.predict({"image": images})["class"].tolist() == images.reshape(2, -1).argmax(1).tolist()
+        assert [output.name for output in model.metadata.signature.outputs] == ["spikes", "membrane", "class"]
+        assert model.metadata.metadata == {"input": "image: float32 or float64 (-1, 1, 28, 28), 0 to 1"}
+        assert model.input_example["image"].shape == (1, 1, 28, 28)
+
+
+def test_a_run_has_its_accuracy_first_and_what_is_counted_as_tags(store, params, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    with tracking.training_run(params, "cpu") as run:
+        time.sleep(0.1)  # in which the machine is sampled
+        run.log_epoch(epoch_report())
+        run.log_metrics({"test": {"loss": 0.1, "total": 10_000, "accuracy": 0.9}, "export": {"images": 10_000}})
+    (found,) = all_runs(store)  # as the UI reads it
+    assert next(iter(found.data.metrics)) == "validation/accuracy"
+    assert next(name for name in found.data.metrics if name.startswith("test/")) == "test/accuracy"
+    assert "system/cpu_utilization_percentage" in found.data.metrics
+    assert {"test/total", "export/images"} < found.data.tags.keys()
+    assert not {"test/total", "export/images"} & found.data.metrics.keys()
+    assert found.data.tags["test/total"] == "10000"
+
+
+def test_other_settings_of_mlflows_change_nothing(store, params, workspace, monkeypatch):
+    with tracking.run_of_model(HASH, params) as users:
+        users.log_metrics({"test": {"accuracy": 0.5}})
+    settings = {
+        "MLFLOW_RUN_ID": users.run_id,
+        "MLFLOW_EXPERIMENT_ID": "0",
+        "MLFLOW_EXPERIMENT_NAME": "another",
+        "MLFLOW_RUN_CONTEXT": '{"mlflow.parentRunId": "another", "lifline": "no"}',
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+        "MLFLOW_ACTIVE_MODEL_ID": "m-another",
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{workspace}/registry.db",
+        "MLFLOW_TRACKING_DIR": str(workspace / "elsewhere"),
+        "MLFLOW_READ_REPLICA_BACKEND_STORE_URI": f"sqlite:///{workspace}/replica.db",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with tracking.training_run(params, "cpu") as run:
+        run.log_epoch(epoch_report())
+        run.tag_model("cd" * 32)
+        run.log_onnx(tiny_onnx())
+        assert measured(run.read())["train/iteration_loss"] == 1.0  # it is there at once
+    old, new = all_runs(store)
+    assert new.info.run_id == run.run_id != users.run_id
+    assert old.data.metrics == {"test/accuracy": 0.5}
+    assert new.info.status == "FINISHED"
+    assert not {"mlflow.parentRunId", "lifline"} & new.data.tags.keys()
+    assert {experiment.name for experiment in store.search_experiments()} <= {"Default", "lifline"}
+    assert not [path for path in ("registry.db", "replica.db", "elsewhere") if (workspace / path).exists()]
+
+
+def test_a_run_names_who_served_the_data(store, params):
+    with tracking.run_of_model(HASH, params) as before:
+        before.log_dataset("mnist-test", "test")
+    record_source("https://mirror.example/mnist/")
+    with tracking.training_run(params, "cpu") as after:
+        after.log_dataset("mnist-train", "training")
+    sources = [run.read().inputs.dataset_inputs[0].dataset.source for run in (before, after)]
+    assert "unknown" in sources[0]
+    assert json.loads(sources[1])["url"] == "https://mirror.example/mnist/"
+    assert after.read().data.tags["data_source"] == "https://mirror.example/mnist/"
+
+
+def test_a_run_of_a_model_that_was_trained_elsewhere_says_so(store, params):
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_metrics({"test": {"accuracy": 0.9}})
+    assert "Not trained here" in run.read().data.tags["mlflow.note.content"]
+    with tracking.training_run(params, "cpu") as run:
+        run.log_epoch(epoch_report())
+        run.tag_model("cd" * 32)
+    assert "Not trained here" not in run.read().data.tags["mlflow.note.content"]
+
+
+def test_a_run_goes_on_until_the_last_who_holds_it_lets_go(store, params):
+    with tracking.study_run(params, "a") as first:
+        with pytest.raises(RuntimeError), tracking.study_run(params, "a") as second:
+            raise RuntimeError
+        assert second.run_id == first.run_id
+        assert first.read().info.status == "RUNNING"
+    assert first.read().info.status == "FINISHED"
+    assert not [tag for tag in first.read().data.tags if tag.startswith("holder.")]
+
+
+def test_what_killed_processes_left_is_cleared_away(store, params, workspace):
+    program = (
+        "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
+        "from lifline.tracking.holders import holding, temporary_folder\n"
+        "from contextlib import ExitStack\n"
+        "stack = ExitStack()\n"
+        "study = stack.enter_context(tracking.study_run(read_params(), 'a'))\n"
+        "trial = tracking.start_trial_run(study, read_params(), 0)\n"
+        "stack.enter_context(holding('sqlite:////nowhere/mlflow.db'))\n"
+        "stack.enter_context(temporary_folder(study.holder))\n"
+        "os._exit(0)"
+    )
+    (workspace / ".running").mkdir()
+    (workspace / ".running/0123").touch()  # killed before it had a run
+    with tracking.study_run(params, "a") as run:
+        done = run_python(program)
+        assert done.returncode == 0, done.stderr
+        tracking.close_dead_trial(run, 1)  # another's trial
+        with tracking.run_of_model(HASH, params):
+            pass
+        assert run.holders() == {run.holder}
+        assert run.read().info.status == "RUNNING"
+    statuses = {each.info.run_name: each.info.status for each in store.search_runs([run.experiment_id])}
+    assert statuses == {"a": "FINISHED", "trial 0": "FAILED"}
+    (left,) = (workspace / ".running").iterdir()
+    assert left.read_text() == "sqlite:////nowhere/mlflow.db"  # of which this store knows nothing
 
 
 def test_what_a_run_has_is_not_logged_again(store, params, workspace):
@@ -344,14 +480,6 @@ def test_a_store_that_cannot_be_stops_before_training(stage, workspace, monkeypa
     assert "secret" not in outcome[1]
     assert not (workspace / "models").exists()
     assert time.monotonic() - started < 30
-
-
-def test_a_deleted_experiment_is_named(store, params, workspace):
-    with tracking.training_run(params, "cpu"):
-        pass
-    store.delete_experiment(store.get_experiment_by_name("lifline").experiment_id)
-    with pytest.raises(TrackingError, match="has no active experiment lifline"), tracking.training_run(params, "cpu"):
-        pass
 
 
 def test_telemetry_is_off():

@@ -1,14 +1,21 @@
 """MLflow's own UI, on runs of the pipeline, in a real browser."""
 
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
 
 import mlflow
 import pytest
 from playwright.sync_api import expect
 
 from lifline.presets import change_params
-from tests.tracking.runs import all_runs, mlflow_server
+from lifline.tracking import runs as tracking
+from tests.conftest import ROOT, write_tutorial_params
+from tests.tracking.runs import all_runs, answers, free_port, mlflow_server, wait_for
 
 PATIENCE = 30_000
 """Milliseconds: the UI is a large program, and tests may share a processor."""
@@ -57,3 +64,51 @@ def test_the_ui_lists_the_runs_and_compares_two_with_their_figures(browser, ui):
         expect(page.get_by_text(text, exact=True).first).to_be_visible(timeout=PATIENCE)
     page.get_by_text("raster.png", exact=True).dispatch_event("click", timeout=PATIENCE)
     page.wait_for_function(TWO_FIGURES, timeout=PATIENCE)
+
+
+@pytest.mark.slow
+def test_lifline_ui_prints_the_link_to_the_runs_with_their_accuracies(browser, ui_of_odd_folder):
+    link, run_name = ui_of_odd_folder
+    page = browser.new_page()
+    page.goto(link)
+    for text in (run_name, "test/accuracy", "0.9375", "validation/accuracy"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible(timeout=PATIENCE)
+    page.get_by_text(run_name, exact=True).first.click()
+    page.get_by_role("tab", name="Artifacts").click(timeout=PATIENCE)
+    page.get_by_text("params.yaml", exact=True).first.click(timeout=PATIENCE)
+    expect(page.get_by_text("validation_size").first).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.fixture
+def ui_of_odd_folder(tmp_path, params, monkeypatch):
+    """`lifline ui` on a run, in a folder whose name would mean something else in a URL; yields link and run's name."""
+    folder = tmp_path / "50%20 what? #1"
+    folder.mkdir()
+    write_tutorial_params(folder)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    monkeypatch.chdir(folder)
+    with tracking.training_run(params, "cpu") as run:
+        run.log_metrics({"validation": {"accuracy": 0.9}, "test": {"accuracy": 0.9375}})
+    name = run.read().info.run_name
+    port = str(free_port())
+    command = [sys.executable, "-c", "from lifline.cli import main; main()", "ui", "--port", port]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        link = re.search(r"http://127\.0\.0\.1:\S+", server.stdout.readline()).group()
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), server)
+        yield link, name
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_tracking_servers_own_ui_is_named_without_its_password(lifline, monkeypatch, workspace):
+    with mlflow_server(workspace / "server") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", "//lifline:secret@"))
+        code, out, err = lifline("ui")
+    assert (code, err) == (0, "")
+    assert f" {address}/#/experiments" in out

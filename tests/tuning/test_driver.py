@@ -104,6 +104,7 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready, monkeypatch):
         assert run.data.params["network.beta"] == str(trial.params["network.beta"])
         assert run.data.params["train.epochs"] == "2"
         assert run.data.metrics["validation/accuracy"] == trial.value
+        assert next(iter(run.data.metrics)) == "validation/accuracy"  # the objective, which MLflow draws first
         assert run.data.metrics["validation/synaptic_operations_per_image"] > 0
         assert f"Part of [{study.study_name}](" in run.data.tags["mlflow.note.content"]
         assert run.info.status == parent.info.status == "FINISHED"

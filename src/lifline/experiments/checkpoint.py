@@ -12,7 +12,7 @@ from lifline.experiments.fingerprint import fingerprint
 from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.system.files import write_bytes
-from lifline.system.locks import locked
+from lifline.system.locks import abandoned, locked
 from lifline.system.tensor_file import DamagedError, pack, unpack
 from lifline.training.fit import TrainingState
 from lifline.training.report import EpochReport
@@ -31,19 +31,26 @@ def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"
         TrainingError: another process trains the very same now.
     """
     sha256 = fingerprint(params, device)
-    path = repository_root() / ".checkpoints" / f"{sha256[:16]}.safetensors"
+    path = _path_of(sha256)
     lock = path.with_suffix(".lock")
     try:
         with locked(lock, wait=False):
-            _forget_oldest(path)
-            yield Checkpoint(path, sha256)
-            path.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
+            _forget_what_nobody_needs(path)
+            try:
+                yield Checkpoint(path, sha256)
+                path.unlink(missing_ok=True)
+            finally:
+                lock.unlink()
     except BlockingIOError:
         raise TrainingError(
             f"{lock} is held: another process trains with the same params, seed {params.train.seed}; let it end, or "
             "stop it"
         ) from None
+
+
+def forget_checkpoint(params: Params, device: torch.device) -> None:
+    """Remove the checkpoint of a training whose outcome is kept: it was killed when it had all but ended."""
+    _path_of(fingerprint(params, device)).unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -84,8 +91,15 @@ class Checkpoint:
             raise TrainingError(f"{self.path} is damaged: {error}; remove it to train from the start") from None
 
 
-def _forget_oldest(kept: Path) -> None:
+def _path_of(sha256: str) -> Path:
+    return repository_root() / ".checkpoints" / f"{sha256[:16]}.safetensors"
+
+
+def _forget_what_nobody_needs(kept: Path) -> None:
+    """Remove the oldest checkpoints, and what processes that were killed left of locks and half-written files."""
     others = sorted(kept.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     for path in [other for other in others if other != kept][: 1 - MAX_FILES]:
         path.unlink(missing_ok=True)
-        path.with_suffix(".lock").unlink(missing_ok=True)
+    for path in abandoned(kept.parent):
+        if path.suffix in (".lock", ".tmp"):
+            path.unlink()

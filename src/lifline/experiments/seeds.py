@@ -13,7 +13,7 @@ from lifline.data.images import LabelledImages
 from lifline.device import choose_device, describe_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
-from lifline.experiments.checkpoint import checkpoint_of
+from lifline.experiments.checkpoint import checkpoint_of, forget_checkpoint
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
 from lifline.models import Model, model_bytes
@@ -44,11 +44,12 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     device = choose_device(params.train.device)
     images, test = load_images(MNIST, DATA, "train"), load_images(MNIST, DATA, "test").to(device)
     recipe = fingerprint(params.with_values({"train.seed": 0}), device)
-    with _alone(recipe), tracking.seeds_run(params, recipe) as parent:
+    with _exclusive(recipe), tracking.seeds_run(params, recipe) as parent:
         done, results = tracking.metrics_by_seed(parent), []
         for each in seeded:
             seed = each.train.seed
             if seed in done:
+                forget_checkpoint(each, device)
                 result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
             else:
                 result = _train_and_evaluate(parent, each, images, test, device)
@@ -84,12 +85,14 @@ def _as_metrics(summary: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(recipe: str) -> Iterator[None]:
+def _exclusive(recipe: str) -> Iterator[None]:
     lock = repository_root() / ".checkpoints" / f"seeds-{recipe[:16]}.lock"
     try:
         with locked(lock, wait=False):
-            yield
-            lock.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                lock.unlink()
     except BlockingIOError:
         raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
 

@@ -46,6 +46,7 @@ def describe(client: MlflowClient, run: entities.Run) -> str:
         [_described(child) for child in children[:MAX_CHILDREN]],
         len(children) > MAX_CHILDREN,
         (versions[0].name, versions[0].version) if versions else None,
+        is_trained_here=not model_sha256 or any(name.startswith("train/") for name in run.data.metrics),
     )
 
 
@@ -61,6 +62,7 @@ def describe_run(
     children: Sequence[Described] = (),
     has_more_children: bool = False,
     model: tuple[str, str] | None = None,
+    is_trained_here: bool = True,
 ) -> str:
     """A description.
 
@@ -71,6 +73,7 @@ def describe_run(
         children: runs that belong to it, best first.
         has_more_children: whether these are only some of them.
         model: name and version of the registered model that came of it.
+        is_trained_here: whether the store has metrics of its training.
     """
     hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
     sizes = f"{math.prod(MNIST.shape)}-{hidden}-{len(MNIST.class_names)}"
@@ -84,6 +87,8 @@ def describe_run(
         parts.append("| run | validation accuracy | test accuracy |\n| --- | ---: | ---: |\n" + _rows(children))
     if parent:
         parts.append(f"Part of {parent.link()}.")
+    if not is_trained_here:
+        parts.append("Not trained here: the model came with a clone or from DVC's cache, without metrics of training.")
     if model:
         parts.append("Registered: [{0}, version {1}](#/models/{0}/versions/{1}).".format(*model))
     return "\n\n".join(parts)

@@ -10,6 +10,7 @@ from mlflow.tracking.context.default_context import DefaultRunContext
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from lifline.data.datasets import MNIST
+from lifline.download import recorded_source
 from lifline.tracking.holders import temporary_folder
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
@@ -21,6 +22,7 @@ def origin_tags(holder: str) -> dict[str, str]:
     return {
         **DefaultRunContext().tags(),
         "data_sha256": MNIST.sha256,
+        "data_source": recorded_source(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(holder),

@@ -1,33 +1,28 @@
 """MLflow: one run per trained model holds all that is known of it; here runs are opened and closed."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import mlflow
 from mlflow import MlflowClient, entities
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.errors import RegistryError
 from lifline.params import Params
 from lifline.presets import nearest_recipe
 from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
-from lifline.system.tracebacks import clear_frames
+from lifline.tracking.client import steady_client
 from lifline.tracking.holders import close_runs_of_dead_processes, holding, let_go
+from lifline.tracking.logs import quiet_mlflow
 from lifline.tracking.origin import origin_tags
 from lifline.tracking.run import Run, find_run, holders_of
 from lifline.tracking.store import (
     EXPERIMENT,
     STORE_ERRORS,
-    client,
     exclusive,
     failing_fast,
     open_store,
-    reason,
     translated_errors,
 )
 from lifline.tracking.system_metrics import system_metrics
@@ -38,25 +33,6 @@ SEEDS_EXPERIMENT = "lifline-seeds"
 TUNING_EXPERIMENT = "lifline-tuning"
 MAX_FAILURE = 500
 """Characters of what is said of a failure."""
-
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-for part in ("store.db", "system_metrics"):  # an error of the one is raised, too; one of the other stops no stage
-    logging.getLogger(f"mlflow.{part}").setLevel(logging.CRITICAL)
-
-
-def download(uri: str, folder: Path) -> None:
-    """Copy a model's files into a folder, by a URI such as `models:/lifline@champion`.
-
-    Raises:
-        RegistryError: there is none.
-    """
-    try:
-        mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
-            raise
-        why = reason(error).rstrip(".")
-        raise RegistryError(f"there is no model {uri}: {why}; `lifline champion` names one @champion") from None
 
 
 @contextmanager
@@ -175,18 +151,20 @@ def _opened(
 ) -> Iterator[Run]:
     """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
     uri = read_tracking_uri()
+    quiet_mlflow()
     with translated_errors(uri), ExitStack() as stack:
         experiment_id = open_store(uri, experiment)
-        close_runs_of_dead_processes(client(), uri)
+        client = steady_client(uri)
+        close_runs_of_dead_processes(client, uri)
         holder = stack.enter_context(holding(uri))
         with exclusive(uri):  # two that begin at once are to find the same run
-            known = find_run(client(), experiment_id, known_by, tags[known_by]) if known_by else None
+            known = find_run(client, experiment_id, known_by, tags[known_by]) if known_by else None
             all_tags = {} if known else {**origin_tags(holder), **tags}
             with signals_held_off():  # else there is a run that nobody closes
                 if known:
-                    run = _open_again(known, holder)
+                    run = _open_again(client, known, holder)
                 else:
-                    run = _new_run(client(), experiment_id, name, all_tags, params, holder)
+                    run = _new_run(client, experiment_id, name, all_tags, params, holder)
                 stack.enter_context(_closing(run, uri))
         if not known:
             run.log_params(params)
@@ -198,15 +176,15 @@ def _opened(
 
 
 def _new_run(
-    store: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], params: Params, holder: str
+    client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], params: Params, holder: str
 ) -> Run:
     known = {RECIPE_TAG: nearest_recipe(params).describe(), HOLDER_TAG + holder: os.uname().nodename}
-    created = store.create_run(experiment_id, tags={**tags, **known}, run_name=name)
-    return Run(store, created.info.run_id, experiment_id, holder)
+    created = client.create_run(experiment_id, tags={**tags, **known}, run_name=name)
+    return Run(client, created.info.run_id, experiment_id, holder)
 
 
-def _open_again(known: entities.Run, holder: str) -> Run:
-    run = Run(client(), known.info.run_id, known.info.experiment_id, holder)
+def _open_again(client: MlflowClient, known: entities.Run, holder: str) -> Run:
+    run = Run(client, known.info.run_id, known.info.experiment_id, holder)
     tags = {HOLDER_TAG + holder: os.uname().nodename}
     stages, stage = known.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
     if stage and stage not in stages:
@@ -224,7 +202,6 @@ def _closing(run: Run, uri: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        clear_frames(error)  # which hold the cursors of a store that was being written to, and its lock
         with signals_held_off(), failing_fast():
             failure = censored(f"{type(error).__name__}: {error}", uri)
             with suppress(Exception):  # the body's error is the one to tell

@@ -1,5 +1,6 @@
 """MLflow's store: opening it, its lock, and what it says when it fails."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -150,6 +151,8 @@ def client_of(uri: str) -> MlflowClient:
 
 def _connect(uri: str, make: bool = False) -> None:
     """See that the store is there and answers."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # its errors are raised, too
     advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
     with translated_errors(uri, advice), failing_fast():
         try:

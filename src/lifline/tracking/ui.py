@@ -1,0 +1,47 @@
+"""MLflow's own UI on this repository's store."""
+
+import json
+import os
+import sys
+from urllib.parse import urlsplit
+
+from lifline.tracking.store import EXPERIMENT, artifacts_folder, store
+from lifline.tracking.uri import is_server, read_tracking_uri
+
+VIEW = "lifline"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"  # by which the UI knows a view that was shared
+COLUMNS = {"selectedColumns": ["metrics.`test/accuracy`", "metrics.`validation/accuracy`"]}
+
+
+def serve_ui(port: int) -> None:
+    """Print the link to the runs, and become MLflow's server, for this machine alone; a tracking server has its own.
+
+    The link leads past the UI's start page, which is for agents, to the runs with their accuracies.
+
+    Raises:
+        TrackingError: there is no store yet, or it cannot be reached.
+    """
+    uri = read_tracking_uri()
+    with store() as client:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment and experiment.lifecycle_stage == "active":
+            client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, json.dumps(COLUMNS))
+            page = f"experiments/{experiment.experiment_id}/runs"
+        else:
+            page = "experiments"
+    address = _without_credentials(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
+    link = f"{address}/#/{page}?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    print(f"the runs, as soon as the server answers: {link}", flush=True)
+    if not is_server(uri):
+        settings = {  # not among the arguments, which every user of the machine can read
+            "MLFLOW_BACKEND_STORE_URI": uri,
+            "MLFLOW_REGISTRY_STORE_URI": uri,
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts_folder(uri).as_uri(),
+        }
+        command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        os.execve(sys.executable, command, os.environ | settings)  # noqa: S606 - no shell
+
+
+def _without_credentials(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl().rstrip("/")

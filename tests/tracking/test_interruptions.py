@@ -1,0 +1,68 @@
+"""Ctrl-C in the middle of a write to the store."""
+
+import signal
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from lifline.system.signals import interrupt_on_signals
+from lifline.tracking import runs as tracking
+
+MOMENTS = (
+    (Engine, "begin"),
+    (Engine, "before_cursor_execute"),
+    (Engine, "after_cursor_execute"),
+    (Session, "after_flush"),
+    (Engine, "commit"),
+)
+
+
+@pytest.fixture
+def no_patience():
+    """SQLite finds a locked file locked at once, where MLflow has it wait for 20 seconds."""
+
+    def without_waiting(_connection, _cursor, statement, parameters, *_):
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 0"), parameters
+
+    event.listen(Engine, "before_cursor_execute", without_waiting, retval=True)
+    yield
+    event.remove(Engine, "before_cursor_execute", without_waiting)
+
+
+@contextmanager
+def interrupted_at(moment):
+    """Send SIGINT at the moment with this number of the body's writes; yields the numbers of those that came."""
+    came = []
+
+    def interrupt(*_):
+        came.append(len(came))
+        if came[-1] == moment:
+            signal.raise_signal(signal.SIGINT)
+
+    for target, name in MOMENTS:
+        event.listen(target, name, interrupt)
+    try:
+        yield came
+    finally:
+        for target, name in MOMENTS:
+            event.remove(target, name, interrupt)
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_an_interrupted_write_leaves_the_store_free_and_a_run_that_is_closed(store, params):
+    with tracking.run_of_model("0" * 64, params) as run, interrupted_at(None) as moments:
+        run.log_metrics({"validation": {"accuracy": 0.9}})
+    last = len(moments)
+    for moment in range(last - 6, last):  # INSERT, flush and two commits are the last
+        interrupt_on_signals()  # which lets only one in a few seconds through
+        with (
+            pytest.raises(KeyboardInterrupt),
+            tracking.run_of_model(f"{moment:064x}", params) as run,
+            interrupted_at(moment),
+        ):
+            run.log_metrics({"validation": {"accuracy": moment}})
+        assert store.get_run(run.run_id).info.status == "KILLED"
+        assert store.get_run(run.run_id).data.tags["failure"] == "KeyboardInterrupt: "
