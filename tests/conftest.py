@@ -2,9 +2,7 @@ import os
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,9 @@ from lifline.models import Model, new_network, save_model
 from lifline.params import NetworkParams, Params, read_params
 from lifline.paths import MODEL
 from lifline.presets import change_params, preset_values
+from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
-
-ROOT = Path(__file__).parents[1]
+from tests.processes import ROOT, Process, clean_environment, none_left_behind, start_stage
 
 settings.register_profile("lifline", deadline=None)
 settings.load_profile("lifline")
@@ -38,12 +36,6 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without settings of the user's, of DVC's or of an earlier test's."""
-    settings_of_others = ("DVC_", "LIFLINE_", "MLFLOW_TRACKING", "MLFLOW_RUN")  # mlflow.set_tracking_uri exports one
-    return {name: value for name, value in os.environ.items() if not name.startswith(settings_of_others)}
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +55,26 @@ def signals_as_before():
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    with none_left_behind():
+        yield
+
+
+def once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A file or folder that all processes of a test run share: `make(path)` makes it, under another name at first."""
+    base = folders.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    path, unfinished = folder / name, folder / f"unfinished {name}"
+    with locked(folder / f"{name}.lock"):
+        if not path.exists():
+            if unfinished.exists():
+                shutil.rmtree(unfinished)
+            make(unfinished)
+            unfinished.rename(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def mnist_folder(tmp_path_factory) -> Path:
     """The real MNIST: the pipeline's, or else downloaded as the pipeline would."""
@@ -70,8 +82,7 @@ def mnist_folder(tmp_path_factory) -> Path:
     try:
         load_images(MNIST, folder, "train"), load_images(MNIST, folder, "test")
     except DataError:
-        folder = tmp_path_factory.mktemp("data") / "mnist"
-        download_mnist(folder)
+        folder = once(tmp_path_factory, "mnist", download_mnist)
     return folder
 
 
@@ -130,9 +141,7 @@ def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory) -> Path:
     """A store of MLflow with its tables, which take it a second to make."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}")
-    return path
+    return once(tmp_path_factory, "mlflow.db", lambda path: mlflow.MlflowClient(f"sqlite:///{path}"))
 
 
 @pytest.fixture
@@ -192,17 +201,9 @@ def save_untrained() -> None:
     save_model(untrained(params.network), MODEL)
 
 
-def stage_process(name: str, folder: Path) -> subprocess.Popen:
+def stage_process(name: str, folder: Path) -> Process:
     """Start a stage script as its own process group."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "pipeline" / f"{name}.py")],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return start_stage(name, folder)
 
 
 def assert_one_line_error(outcome: tuple[int, str], *parts: str) -> None:

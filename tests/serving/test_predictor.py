@@ -31,7 +31,7 @@ def pictures(tmp_path, test_images, monkeypatch):
     """A folder with `0.png` and so on, dark on light; it is the working directory."""
     labels = test_images.labels.tolist()
     for digit in range(10):
-        image = Image.fromarray(test_images.images[labels.index(digit)].numpy())
+        image = Image.fromarray(test_images.images[labels.index(digit), 0].numpy())
         ImageOps.invert(image.resize((140, 140))).save(tmp_path / f"{digit}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -39,14 +39,14 @@ def pictures(tmp_path, test_images, monkeypatch):
 
 def test_test_images_are_told_apart(predictor, test_images):
     images = test_images.images[:300].numpy() / np.float32(255)
-    decided = [predictor.predict(image).decided for image in images]
+    decided = [predictor.predict(image).decided for (image,) in images]
     assert (
         np.mean([name == str(label) for name, label in zip(decided, test_images.labels.tolist(), strict=False)]) > 0.9
     )
 
 
 def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_images):
-    image = test_images.images[0].numpy() / np.float32(255)
+    image = test_images.images[0, 0].numpy() / np.float32(255)
     prediction = predictor.predict(image)
     assert prediction.spikes.shape == (NUM_STEPS, 10)
     assert prediction.hidden_spikes.shape == (NUM_STEPS, sum(NUM_HIDDEN))

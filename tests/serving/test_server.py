@@ -36,7 +36,7 @@ def blank(width, height, mode="L") -> bytes:
 def pictures(test_images):
     """A picture of each digit."""
     labels = test_images.labels.tolist()
-    return [picture_of(test_images.images[labels.index(digit)].numpy()) for digit in range(10)]
+    return [picture_of(test_images.images[labels.index(digit), 0].numpy()) for digit in range(10)]
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +348,20 @@ def test_any_number_of_slow_ones_keeps_nobody_waiting(predictor, pictures, monke
 
 
 def test_while_too_many_are_answered_others_are_turned_away(predictor, pictures, monkeypatch):
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    held = Held(predictor)
+    with answering(held) as url:
+        answers = [in_background(url, pictures[7]) for _ in range(2)]
+        for _ in answers:
+            assert held.asked.acquire(timeout=30)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url, timeout=9)
+        held.released.set()
+        assert [answer.result().json()["class"] for answer in answers] == ["7", "7"]
+
+
+def test_more_requests_than_the_memory_holds_are_refused(predictor, pictures, monkeypatch):
+    monkeypatch.setattr(server, "MAX_REQUESTS", 3)
     held = Held(predictor)
     with answering(held) as url:
         answers = [in_background(url, pictures[7]) for _ in range(2)]

@@ -97,7 +97,7 @@ def test_a_server_that_dies_soon_ends_the_training(workspace, params, monkeypatc
             urllib3.util.connection, "create_connection", lambda *a, **b: attempts.append(a) or connect(*a, **b)
         )
         run.log_metrics({"test": {"accuracy": 0.9}})
-    assert len(attempts) == 0  # patient once, not for each of the calls that close the run
+    assert len(attempts) <= 4 + 2 * 2  # patient once, not for each of the calls that close the run
 
 
 def test_a_setting_of_mlflows_that_cannot_be_is_named(workspace, stage, monkeypatch):

@@ -205,8 +205,8 @@ def test_a_store_that_two_checkouts_share_stays_as_it_is(champion, workspace, pa
     enter(new, monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/mlflow.db")
     assert read_onnx(URI) == tiny_onnx().SerializeToString()
-    with tracking.seeds_run(params, "ab"):
-        tracking.log_files(Path("dvc.yaml"))
+    with tracking.study_run(params, "a study") as run:
+        run.log_files(Path("dvc.yaml"))
     enter(workspace, monkeypatch)
     assert read_onnx(URI) == tiny_onnx().SerializeToString()
     assert not (new / "mlartifacts").exists()

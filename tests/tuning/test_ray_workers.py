@@ -1,5 +1,6 @@
 """Trials on workers of a real Ray, here and on a cluster of two nodes."""
 
+import os
 import signal
 import subprocess
 
@@ -10,6 +11,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from lifline.presets import change_params
+from lifline.system.environment import SETTINGS
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.ray_workers import RayWorkers, _share, _share_of_devices
 from lifline.tuning.study import counted, retry_of
@@ -20,11 +22,22 @@ from tests.tuning.studies import LIFLINE, Silent, finish, longer_trials, outcome
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster of two nodes of one CPU each, and one more of none that the driver is on."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.nodes_with_a_cpu = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    """A cluster of two nodes of one CPU each, and one more of none that the driver is on.
+
+    Its nodes were started without our settings, as by `ray start`.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        for name in SETTINGS:
+            environment.delenv(name, raising=False)
+        cluster = new_cluster()
     yield cluster
     cluster.shutdown()
+
+
+def new_cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.nodes_with_a_cpu = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    return cluster
 
 
 def workers(parent=None):
@@ -95,8 +108,17 @@ def test_workers_here_train_as_this_process_does_and_are_heard_by_this_machine_a
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_trial_alone(ready, cluster):
     longer_trials(ready, epochs=8)
-    watcher = Saboteur(lambda: psutil.Process(workers()[0].pid).kill())
+    environment = {}
+
+    def kill():
+        worker = workers()[0]
+        environment.update(worker.environ())
+        worker.kill()
+
+    watcher = Saboteur(kill)
     assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
+    assert environment.items() >= {name: os.environ[name] for name in SETTINGS}.items()
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.slow

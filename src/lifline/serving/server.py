@@ -43,7 +43,8 @@ MAX_SCANS = 100
 """Of a JPEG; it has about ten, each of which takes as long to decode as its pixels are many."""
 
 MAX_CONNECTIONS = 100
-"""Each has one picture in memory at most."""
+MAX_REQUESTS = 200
+"""Each has a picture in memory; those whose client has left are dropped when their turn comes."""
 
 BACKLOG = 100
 """Connections that are accepted at once: some hundred open files more, where a process may have 1024."""
@@ -87,7 +88,7 @@ def http_server(predictor: Predictor) -> uvicorn.Server:
         log_level="error",
         access_log=False,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=MAX_REQUESTS,
         backlog=BACKLOG,
     )
     return _Server(config)
@@ -111,15 +112,15 @@ class _Server(uvicorn.Server):
 class _Connection(H11Protocol):
     """HTTP where one who is slow keeps nobody waiting.
 
-    A connection is closed if the head of its next request does not come in time. Where there are too many, a new one
-    takes the place of that whose client has kept the server waiting for longest: by a head, a picture, or by not
-    reading an answer. If all are being answered, the new one is refused with 503.
+    A connection is closed if the head of its next request does not come in time. Where there are too many, the one is
+    closed whose client has kept the server waiting for longest: for a head, for a picture, or to read an answer. That
+    is the new one if all others are being answered.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_head()
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
 
     def on_response_complete(self) -> None:
@@ -136,9 +137,7 @@ class _Connection(H11Protocol):
 
     def _make_room(self) -> None:
         waiting = [each for each in self.connections if isinstance(each, _Connection) and each._waits_for_client()]
-        others = [each for each in waiting if each is not self]
-        if others:
-            min(others, key=lambda each: each.waiting_since)._drop()
+        min(waiting, key=lambda each: each.waiting_since)._drop()
 
     def _waits_for_client(self) -> bool:
         return self.cycle is None or self.cycle.more_body or self.cycle.response_started

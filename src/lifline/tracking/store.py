@@ -1,6 +1,5 @@
 """MLflow's store: opening it, its lock, and what it says when it fails."""
 
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from lifline.system.environment import SETTINGS
 from lifline.system.locks import locked
 from lifline.system.secrets import censored, shown
 from lifline.tracking import sqlite
+from lifline.tracking.logs import quiet_mlflow
 from lifline.tracking.uri import VARIABLE, is_server, read_tracking_uri, sqlite_file
 
 EXPERIMENT = "lifline"
@@ -139,11 +139,6 @@ def reason(error: BaseException) -> str:
     return shorten(text.splitlines()[0], 300, placeholder="...")
 
 
-def client() -> MlflowClient:
-    """MLflow's client, of the store that is open."""
-    return MlflowClient()
-
-
 def client_of(uri: str) -> MlflowClient:
     """MLflow's client, of this store and its registry, whatever else is set."""
     return MlflowClient(uri, registry_uri=uri)
@@ -151,8 +146,7 @@ def client_of(uri: str) -> MlflowClient:
 
 def _connect(uri: str, make: bool = False) -> None:
     """See that the store is there and answers."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # its errors are raised, too
+    quiet_mlflow()
     advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
     with translated_errors(uri, advice), failing_fast():
         try:
