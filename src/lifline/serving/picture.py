@@ -39,9 +39,6 @@ STRIP_PIXELS = 1_000_000
 NUM_FIRST_BYTES = 1000
 
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow warns of is refused here, or harmless
-
-
 def read_digit(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Grey:
     """An image `[28, 28]`, light on dark, of the digit in a picture of any size, in any two colours.
 
@@ -66,6 +63,7 @@ def read_digit(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Grey:
 
 def _read(source: Path | bytes, name: str, max_pixels: int) -> Image.Image:
     """The picture as it is in the file, or a JPEG somewhat smaller."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow warns of is refused here, or harmless
     try:
         with Image.open(source if isinstance(source, Path) else BytesIO(source), formats=tuple(FORMATS)) as picture:
             if picture.width * picture.height > max_pixels or max(picture.size) > MAX_SIDE:
