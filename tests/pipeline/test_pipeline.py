@@ -165,7 +165,7 @@ def test_the_exported_model_is_a_version_that_can_be_champion(clone, test_images
     assert "models:/lifline@champion is version 1" in clone.run("lifline", "champion")
     version = mlflow.MlflowClient().get_model_version_by_alias("lifline", "champion")
     assert version.description == (clone.folder / "models/model_card.md").read_text()
-    images = test_images.images[:200].unsqueeze(1).numpy().astype(np.float32) / 255
+    images = test_images.images[:200].numpy().astype(np.float32) / 255
     outputs = mlflow.pyfunc.load_model("models:/lifline@champion").predict({"image": images})
     with (clone.folder / "reports/predictions.csv").open() as file:
         assert outputs["class"].tolist() == [int(row["predicted"]) for row in csv.DictReader(file)][:200]
@@ -175,7 +175,7 @@ def test_the_exported_model_is_a_version_that_can_be_champion(clone, test_images
 def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
     run = clone.runs()[0]
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
-    images = test_images.images[:200].unsqueeze(1).numpy().astype(np.float32) / 255
+    images = test_images.images[:200].numpy().astype(np.float32) / 255
     with (clone.folder / "reports/predictions.csv").open() as file:
         expected = [int(row["predicted"]) for row in csv.DictReader(file)][:200]
     outputs = model.predict({"image": images})
