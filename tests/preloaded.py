@@ -14,6 +14,8 @@ AFTER_THE_FORK = ("onnxruntime", "ray", "triton")  # the first starts a thread
 LATE = (  # what libraries put off until it is needed
     "alembic.command",
     "cffi",
+    "dvc.cli.parser",
+    "dvc.repo",
     "git",
     "matplotlib.backends.backend_agg",
     "mlflow.store.model_registry.sqlalchemy_workspace_store",

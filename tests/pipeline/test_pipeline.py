@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import chdir
 from pathlib import Path
 
 import mlflow
@@ -18,11 +17,22 @@ import onnx
 import pytest
 
 from lifline.params import read_params
-from lifline.presets import change_params
 from lifline.system.files import sha256_of
 from tests.conftest import ROOT, clean_environment, write_tutorial_params
+from tests.processes import run_python
 
-SMALL = {"network.hidden": [60], "network.num_steps": 8, "data.validation_size": 20_000}
+MISMATCHES = 3
+"""A sum that a processor rounds in another order may decide a spike, and with it a class."""
+
+SMALL = {
+    "network.hidden": [60],
+    "network.num_steps": 8,
+    "data.validation_size": 40_000,
+    "train.epochs": 2,
+    "export.max_class_mismatches": MISMATCHES,
+}
+
+DVC = "import sys; from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 class Clone:
@@ -37,10 +47,17 @@ class Clone:
         }
 
     def run(self, *command: str) -> str:
+        """Run a command as a process of its own."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def dvc(self, *arguments: str) -> str:
+        """Run a command of DVC's, forked; its output. Stages that it runs are real processes."""
+        done = run_python(DVC, *arguments, cwd=self.folder, env=self.environment)
+        assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     def git(self, *arguments: str) -> str:
@@ -48,6 +65,10 @@ class Clone:
 
     def json(self, path: str) -> dict:
         return json.loads((self.folder / path).read_text())
+
+    def rows(self, path: str) -> list[dict[str, str]]:
+        with (self.folder / path).open() as file:
+            return list(csv.DictReader(file))
 
     def runs(self) -> list:
         mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
@@ -83,6 +104,13 @@ def clone(tmp_path_factory, mnist_folder) -> Clone:
     return clone
 
 
+@pytest.fixture(scope="module")
+def champion(clone) -> Clone:
+    """The clone, once its model is the champion."""
+    assert "models:/lifline@champion is version 1" in clone.run("lifline", "champion")
+    return clone
+
+
 def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
     tracked = set(clone.git("ls-files").split())
     for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "firing_rates.csv", "export.json"):
@@ -96,31 +124,28 @@ def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
 
 def test_reports_agree_with_each_other(clone):
     evaluation, export = clone.json("reports/evaluation.json"), clone.json("reports/export.json")
-    with (clone.folder / "reports/predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = clone.rows("reports/predictions.csv")
     assert len(rows) == evaluation["total"] == export["images"] == 10_000
     assert sum(row["actual"] == row["predicted"] for row in rows) == evaluation["correct"]
     assert evaluation["accuracy"] == evaluation["correct"] / 10_000
     assert evaluation["accuracy"] > 0.7
-    assert export["class_mismatches"] == 0
+    assert export["class_mismatches"] <= MISMATCHES
     stops = evaluation["by_num_steps"]
     assert [stop["num_steps"] for stop in stops] == list(range(1, 9))
     assert stops[-1]["accuracy"] == evaluation["accuracy"]
     assert stops[-1]["spikes_per_image"] == sum(evaluation["spikes_per_image"].values())
     assert stops[0]["spikes_per_image"] < stops[-1]["spikes_per_image"]
-    with (clone.folder / "reports/firing_rates.csv").open() as file:
-        bins = list(csv.DictReader(file))
+    bins = clone.rows("reports/firing_rates.csv")
     mean = sum(float(each["firing_rate"]) * float(each["hidden_1"]) for each in bins)
     assert mean == pytest.approx(evaluation["firing_rate"]["hidden_1"], abs=0.01)
     card = (clone.folder / "models/model_card.md").read_text()
     assert f"{evaluation['accuracy']:.2%} of the 10,000 test images" in card
     assert sha256_of(clone.folder / "models/model.safetensors") in card
-    with (clone.folder / "reports/loss.csv").open() as file:
-        points = list(csv.DictReader(file))
+    points = clone.rows("reports/loss.csv")
     training = clone.json("reports/train.json")
-    assert int(points[-1]["iteration"]) == training["iterations"] == 313
+    assert int(points[-1]["iteration"]) == training["iterations"] == 314
     assert float(points[-1]["validation_accuracy"]) == training["validation"]["accuracy"]
-    assert len(points) == 32
+    assert len(points) == 33
     assert float(points[-1]["train_loss"]) < float(points[0]["train_loss"])
 
 
@@ -134,7 +159,7 @@ def test_outputs_name_no_path_time_run_or_host(clone):
 
 
 def test_one_run_holds_it_all(clone):
-    (run,) = [run for run in clone.runs() if "dvc_exp_name" not in run.data.tags][:1]
+    run = clone.runs()[0]
     params = read_params(clone.folder / "params.yaml")
     assert run.info.status == "FINISHED"
     assert run.data.params == {name: str(value) for name, value in params.flat().items()}
@@ -143,7 +168,7 @@ def test_one_run_holds_it_all(clone):
     assert run.data.tags["git_commit"] == clone.git("rev-parse", "HEAD~1").strip()
     assert run.data.tags["git_dirty"] == "false"
     assert run.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
-    assert run.data.metrics["export/class_mismatches"] == 0
+    assert run.data.metrics["export/class_mismatches"] == clone.json("reports/export.json")["class_mismatches"]
     for metric in ("train/accuracy", "validation/loss", "speed/epoch_seconds", "system/cpu_utilization_percentage"):
         assert metric in run.data.metrics
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
@@ -152,45 +177,36 @@ def test_one_run_holds_it_all(clone):
     figures = {path.name for path in (clone.folder / "reports/figures").iterdir()}
     assert len(figures) == 6
     assert {"training.png", *figures} <= artifacts
-    assert run.info.run_name == "tutorial: hidden [60], num_steps 8, validation_size 20000"
+    assert run.info.run_name == "tutorial: hidden [60], num_steps 8, epochs 2, 2 more"
     description = run.data.tags["mlflow.note.content"]
     assert f"test accuracy **{run.data.metrics['test/accuracy']:.2%}**" in description
     assert "nJ per image" in description
-    assert "Recipe tutorial with network.hidden [60] (not [1000]), network.num_steps 8 (not 25), data" in description
+    assert "Recipe tutorial with network.hidden [60] (not [1000]), network.num_steps 8 (not 25), " in description
     assert "(#/models/lifline/versions/1)" in description
 
 
-def test_the_exported_model_is_a_version_that_can_be_champion(clone, test_images):
-    mlflow.set_tracking_uri(f"sqlite:///{clone.folder / 'mlflow.db'}")
-    assert "models:/lifline@champion is version 1" in clone.run("lifline", "champion")
+def test_the_exported_model_is_a_version_that_can_be_champion(champion, test_images):
+    run = champion.runs()[0]
     version = mlflow.MlflowClient().get_model_version_by_alias("lifline", "champion")
-    assert version.description == (clone.folder / "models/model_card.md").read_text()
+    assert version.description == (champion.folder / "models/model_card.md").read_text()
     images = test_images.images[:200].numpy().astype(np.float32) / 255
-    outputs = mlflow.pyfunc.load_model("models:/lifline@champion").predict({"image": images})
-    with (clone.folder / "reports/predictions.csv").open() as file:
-        assert outputs["class"].tolist() == [int(row["predicted"]) for row in csv.DictReader(file)][:200]
-    assert outputs["hidden_1"].shape == (8, 200, 60)
+    expected = [int(row["predicted"]) for row in champion.rows("reports/predictions.csv")][:200]
+    for uri in ("models:/lifline@champion", f"runs:/{run.info.run_id}/model"):
+        model = mlflow.pyfunc.load_model(uri)
+        outputs = model.predict({"image": images})
+        assert outputs["class"].tolist() == expected
+        assert outputs["spikes"].shape == (8, 200, 10)
+        assert outputs["hidden_1"].shape == (8, 200, 60)
+        assert model.metadata.signature is not None
+        assert model.input_example["image"].shape == (1, 1, 28, 28)
 
 
-def test_the_logged_model_predicts_what_the_pipeline_did(clone, test_images):
-    run = clone.runs()[0]
-    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
-    images = test_images.images[:200].numpy().astype(np.float32) / 255
-    with (clone.folder / "reports/predictions.csv").open() as file:
-        expected = [int(row["predicted"]) for row in csv.DictReader(file)][:200]
-    outputs = model.predict({"image": images})
-    assert outputs["class"].tolist() == expected
-    assert outputs["spikes"].shape == (8, 200, 10)
-    assert model.metadata.signature is not None
-    assert model.input_example["image"].shape == (1, 1, 28, 28)
-
-
-def test_the_readmes_programs_run(clone):
+def test_the_readmes_programs_run(champion):
     programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert len(programs) == 2
-    clone.run("lifline", "champion")
-    outputs = [clone.run("python", "-c", program) for program in programs]
-    assert re.match(r"\[\d\]", outputs[0])
+    done = [run_python(program, cwd=champion.folder, env=champion.environment) for program in programs]
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 2
+    assert re.match(r"\[\d\]", done[0].stdout)
 
 
 def test_the_onnx_file_says_what_it_is(clone):
@@ -204,22 +220,21 @@ def test_the_onnx_file_says_what_it_is(clone):
 
 
 def test_repro_again_does_nothing(clone):
-    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
+    assert "Data and pipelines are up to date" in clone.dvc("repro")
     assert clone.git("status", "--porcelain") == ""
-
-
-def test_forced_repro_changes_no_hash(clone):
-    num_runs = len(clone.runs())
-    clone.run("dvc", "repro", "--force")
-    assert clone.git("status", "--porcelain") == ""
-    assert len(clone.runs()) == num_runs + 1
 
 
 def test_dvc_shows_metrics_plots_and_params(clone):
     accuracy = clone.json("reports/evaluation.json")["accuracy"]
-    shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))
+    shown = json.loads(clone.dvc("metrics", "show", "--json"))
     assert shown[""]["data"]["reports/evaluation.json"]["data"]["accuracy"] == accuracy
-    assert "plots" in clone.run("dvc", "plots", "show", "--out", "dvc_plots")
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text().replace("beta: 0.95", "beta: 0.9"))
+    try:
+        assert re.search(r"network\.beta.*0\.95.*0\.9", clone.dvc("params", "diff"))
+    finally:
+        clone.git("checkout", "--quiet", "params.yaml")
+    clone.dvc("plots", "show", "--out", "dvc_plots")
     page = (clone.folder / "dvc_plots/index.html").read_text()
     for title in (
         "Loss",
@@ -231,72 +246,70 @@ def test_dvc_shows_metrics_plots_and_params(clone):
         "raster.png",
     ):
         assert title in page
-    params = clone.folder / "params.yaml"
-    params.write_text(params.read_text().replace("beta: 0.95", "beta: 0.9"))
-    try:
-        assert re.search(r"network\.beta.*0\.95.*0\.9", clone.run("dvc", "params", "diff"))
-        assert "plots" in clone.run("dvc", "plots", "diff", "--out", "dvc_plots")
-    finally:
-        clone.git("checkout", "--quiet", "params.yaml")
 
 
+@pytest.mark.slow
 def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code(clone):
     num_runs = len(clone.runs())
     device = clone.folder / "src/lifline/device.py"
     code = device.read_text()
     device.write_text(code.replace('if device.type == "cpu" else', "+ ' of the copy' if device.type == \"cpu\" else"))
     try:
-        clone.run("dvc", "exp", "run", "--temp", "--name", "calm-heron", "-S", "network.beta=0.9", "train")
+        clone.dvc("exp", "run", "--temp", "--name", "calm-heron", "-S", "network.beta=0.9", "train")
     finally:
         device.write_text(code)
     assert len(clone.runs()) == num_runs + 1
     run = clone.runs()[-1]
     assert run.data.tags["dvc_exp_name"] == "calm-heron"
-    assert run.info.run_name == "calm-heron (tutorial: hidden [60], beta 0.9, num_steps 8, 1 more)"
+    assert run.info.run_name == "calm-heron (tutorial: hidden [60], beta 0.9, num_steps 8, 3 more)"
     assert run.data.params["network.beta"] == "0.9"
     assert run.data.tags["device"].endswith("of the copy")
     assert run.info.artifact_uri.startswith((clone.folder / "mlartifacts").as_uri())
     assert clone.git("status", "--porcelain") == ""
-    assert "calm-heron" in clone.run("dvc", "exp", "show", "--csv")
+    assert "calm-heron" in clone.dvc("exp", "show", "--csv")
 
 
+@pytest.mark.slow
 def test_an_experiment_in_place_compares(clone):
     try:
-        clone.run("dvc", "exp", "run", "--name", "low-beta", "-S", "network.beta=0.5", "evaluate")
-        clone.run("dvc", "plots", "diff", "HEAD", "low-beta", "--out", "dvc_plots")
+        clone.dvc("exp", "run", "--name", "low-beta", "-S", "network.beta=0.5", "evaluate")
+        clone.dvc("plots", "diff", "HEAD", "low-beta", "--out", "dvc_plots")
         page = (clone.folder / "dvc_plots/index.html").read_text()
         for title in ("Confusion on the test set", "Firing rates", "low-beta_reports_figures_raster.png"):
             assert title in page
         assert clone.runs()[-1].data.params["network.beta"] == "0.5"
-        assert "low-beta" in clone.run("dvc", "exp", "show", "--csv")
-        difference = json.loads(clone.run("dvc", "metrics", "diff", "--json", "HEAD"))
+        assert "low-beta" in clone.dvc("exp", "show", "--csv")
+        difference = json.loads(clone.dvc("metrics", "diff", "--json", "HEAD"))
         assert difference["reports/evaluation.json"]["accuracy"]["diff"] != 0
     finally:
         clone.git("checkout", "--quiet", ".")
-        clone.run("dvc", "checkout")
+        clone.dvc("checkout")
 
 
-def test_after_a_sigkill_the_same_command_goes_on(clone):
-    clone.git("checkout", "--quiet", ".")
-    with chdir(clone.folder):
-        change_params({"train.epochs": 5})
-    num_runs = len(clone.runs())
-    repro = subprocess.Popen(
-        ["dvc", "repro"], cwd=clone.folder, env=clone.environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not list(clone.folder.glob(".checkpoints/*.safetensors")):
-            assert repro.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    finally:
-        os.killpg(repro.pid, signal.SIGKILL)
-        repro.wait()
-    assert "goes on after epoch" in clone.run("dvc", "repro")
+@pytest.mark.slow
+def test_a_forced_repro_that_was_killed_goes_on_and_changes_no_hash(clone):
+    model = clone.folder / "models/model.safetensors"
+    for _ in range(10):
+        num_runs = len(clone.runs())
+        kill_after_an_epoch(clone)
+        if not model.exists():  # else the training was over before it was killed
+            break
+    assert "goes on after epoch 1" in clone.dvc("repro", "--force")
     killed, finished = clone.runs()[num_runs:]
     assert [killed.info.status, finished.info.status] == ["KILLED", "FINISHED"]
     assert finished.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
-    assert clone.json("reports/train.json")["epochs"] == 5
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.dvc("status") == "Data and pipelines are up to date.\n"
     assert not list(clone.folder.glob(".checkpoints/*"))
+
+
+def kill_after_an_epoch(clone):
+    """Start a forced `dvc repro`, and kill it and the training that it runs once there is a checkpoint."""
+    repro = subprocess.Popen(
+        ["dvc", "repro", "--force"], cwd=clone.folder, env=clone.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(clone.folder.glob(".checkpoints/*.safetensors")) and repro.poll() is None:
+        time.sleep(0.01)
+    os.killpg(repro.pid, signal.SIGKILL)
+    repro.wait()

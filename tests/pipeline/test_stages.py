@@ -6,17 +6,7 @@ from lifline.download import recorded_source
 from lifline.paths import MODEL
 from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
-
-
-def test_each_stage_leaves_its_outputs_and_no_temporary_file(workspace, stage):
-    for name in ("train", "evaluate", "export"):
-        assert stage(name) == (0, "")
-    assert {path.name for path in (workspace / "models").iterdir()} == {
-        "model.safetensors",
-        "model.onnx",
-        "model_card.md",
-    }
-    assert not [path for path in workspace.rglob(".*") if path.name.endswith((".tmp", ".partial"))]
+from tests.tracking.runs import artifacts
 
 
 def test_a_download_is_remembered_by_who_served_it(workspace, stage, monkeypatch):
@@ -37,37 +27,28 @@ def test_a_model_without_a_run_gets_one(workspace, stage):
     assert run.data.tags["test/total"] == "10000"
 
 
-def test_export_completes_the_run_where_dvc_skips_evaluate(workspace, stage, monkeypatch):
-    """As in a fresh clone: git brings the reports, the model is trained anew."""
-    assert stage("train")[0] == 0
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'elsewhere.db'}")
-    assert stage("evaluate")[0] == 0
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert stage("export")[0] == 0
-    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
-    assert run.data.tags["test/total"] == "10000"
-    assert run.data.metrics["train/accuracy"] > 0
-    assert {"raster.png", "firing_rates.csv"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
-    assert stage("export")[0] == 0
-    assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
-
-
-def test_a_training_again_leaves_a_whole_run(workspace, stage):
-    """DVC skips evaluate and export where the model has not changed."""
+def test_a_training_again_leaves_a_whole_run(store, workspace, stage):
+    """DVC skips evaluate where the model has not changed, or git brings its reports; export logs them."""
     for name in ("train", "evaluate", "export", "train", "export"):
-        assert stage(name)[0] == 0
-    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
-    new, old = (client.get_run(run.info.run_id) for run in runs)
-    assert metric_names(new) == metric_names(old)
-    assert {file.path for file in client.list_artifacts(new.info.run_id)} == {
-        file.path for file in client.list_artifacts(old.info.run_id)
+        assert stage(name) == (0, "")
+    assert {path.name for path in (workspace / "models").iterdir()} == {
+        "model.safetensors",
+        "model.onnx",
+        "model_card.md",
     }
-    assert sorted(entry.dataset.name for entry in new.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
+    assert not [path for path in workspace.rglob(".*") if path.name.endswith((".tmp", ".partial"))]
+    runs = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
+    new, old = (store.get_run(run.info.run_id) for run in runs)
+    assert metric_names(new) == metric_names(old)
+    assert {"train/accuracy", "test/accuracy", "export/class_mismatches"} <= metric_names(new) | set(new.data.tags)
+    assert artifacts(store, new) == artifacts(store, old)
+    assert {"raster.png", "firing_rates.csv"} <= artifacts(store, new)
+    for run in (new, old):
+        assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == ["mnist-test", "mnist-train"]
+        assert len(store.get_metric_history(run.info.run_id, "test/accuracy")) == 1
     (output,) = new.outputs.model_outputs
     assert [output] == old.outputs.model_outputs
+    mlflow.set_tracking_uri(f"sqlite:///{workspace / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert model.metadata.signature is not None
 
