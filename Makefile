@@ -3,14 +3,15 @@ PYTHON ?= python3
 INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile $(PYTEST_OPTIONS)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test tune bench lint lock ui dashboard clean
+.PHONY: help repro test test-all tools tune bench lint lock ui dashboard clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
@@ -19,8 +20,14 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
 
-test: $(INSTALLED)  ## run the test suite
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+test: $(INSTALLED)  ## run the tests, but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-all: test tools  ## run the slow tests, too: browsers, Ray, PostgreSQL, kills
+	$(PYTEST) -m slow
+
+tools:  ## install what the slow tests need and pip cannot bring, where apt is at hand
+	@.ci/install-tools
 
 tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials
 	lifline tune

@@ -32,6 +32,7 @@ from lifline.presets import change_params, preset_values
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
 from tests.disks import disk
+from tests.no_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from tests.processes import ROOT, Process, clean_environment, none_left_behind, run_python, start_stage
 
 settings.register_profile("lifline", deadline=None)

@@ -41,6 +41,7 @@ def import_all() -> None:
         import_module(name)
     for name in AFTER_THE_FORK:
         del sys.modules[name]
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # in place of DVC's
 
 
 try:
