@@ -38,6 +38,30 @@ settings.register_profile("lifline", deadline=None)
 settings.load_profile("lifline")
 
 
+MAY_BE_SKIPPED = (
+    "no CUDA device on this machine",
+    "this user may read any file",
+    "not installed; `make bench` does",
+    "the npm registry cannot be reached",
+)
+"""Reasons for which a test may be skipped where all others have to run."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail where a test is skipped for another than a few reasons"
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("no_skips"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not reason.endswith(MAY_BE_SKIPPED):
+            report.outcome, report.longrepr = "failed", f"{reason}, where no test may be skipped"
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:
