@@ -2,15 +2,17 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
+SYSTEM_INSTALLED := .venv/system-installed
+PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test tune bench lint lock ui dashboard clean
+.PHONY: help repro test test-all tune bench lint lock ui dashboard clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
@@ -19,8 +21,11 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
 
-test: $(INSTALLED)  ## run the test suite
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+test: $(INSTALLED)  ## run the tests that everyone runs
+	$(PYTEST) -m "not slow"
+
+test-all: test $(SYSTEM_INSTALLED)  ## and the slow ones: Ray, PostgreSQL, browsers, kills
+	$(PYTEST) -m slow
 
 tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials
 	lifline tune
@@ -57,4 +62,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	pip install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# What slow tests need beside Python packages. Without apt, or the right to use it, they skip and say why.
+$(SYSTEM_INSTALLED): $(INSTALLED)
+	@if command -v chromium && ls /usr/lib/postgresql/*/bin/initdb; then :; \
+	elif command -v apt-get && [ "$$(id -u)" = 0 ]; then apt-get update --quiet=2 && apt-get install --quiet=2 --yes chromium postgresql; \
+	elif command -v apt-get && sudo --non-interactive true; then sudo apt-get update --quiet=2 && sudo apt-get install --quiet=2 --yes chromium postgresql; \
+	else echo "chromium and postgresql are not installed: the tests that need them skip" >&2; fi >/dev/null
 	@touch $@

@@ -2,15 +2,21 @@ import os
 import runpy
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import chdir
+from contextlib import chdir, closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import sqlalchemy
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
+from mlflow.store.db import utils as mlflow_tables
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from lifline import cli
@@ -25,10 +31,35 @@ from lifline.paths import MODEL
 from lifline.presets import change_params, preset_values
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
-from tests.processes import ROOT, Process, clean_environment, none_left_behind, start_stage
+from tests.disks import disk
+from tests.processes import ROOT, Process, clean_environment, none_left_behind, run_python, start_stage
 
 settings.register_profile("lifline", deadline=None)
 settings.load_profile("lifline")
+
+
+MAY_BE_SKIPPED = (
+    "no CUDA device on this machine",
+    "this user may read any file",
+    "not installed; `make bench` does",
+    "the npm registry cannot be reached",
+)
+"""Reasons for which a test may be skipped where all others have to run."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail where a test is skipped for another than a few reasons"
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("no_skips"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not reason.endswith(MAY_BE_SKIPPED):
+            report.outcome, report.longrepr = "failed", f"{reason}, where no test may be skipped"
 
 
 def pytest_collection_modifyitems(items):
@@ -127,9 +158,17 @@ def write_tutorial_params(folder: Path, values: Mapping[str, Any] | None = None)
         change_params(preset_values("tutorial") | dict(values or {}))
 
 
+def blank(_figure: Figure) -> bytes:
+    """A PNG in place of a figure's, whose drawing takes longer than a training."""
+    picture = BytesIO()
+    Image.new("L", (1, 1)).save(picture, format="png")
+    return picture.getvalue()
+
+
 @pytest.fixture
 def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
-    """A working directory for stages: params for a small and quick network, and MNIST."""
+    """A working directory for stages: params for a small and quick network, and MNIST; figures are left blank."""
+    monkeypatch.setattr("lifline.figures.style.as_png", blank)
     write_tutorial_params(tmp_path, SMALL)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     (tmp_path / "data").mkdir()
@@ -150,8 +189,31 @@ def store(workspace, new_store) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(f"sqlite:///{shutil.copy(new_store, workspace)}")
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory) -> Path:
+    """MLflow's tables, without anything in them."""
+
+    def make(path: Path) -> None:
+        engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+        mlflow_tables._initialize_tables(engine)
+        engine.dispose()
+
+    return once(tmp_path_factory, "tables.db", make)
+
+
 @pytest.fixture
-def lifline(monkeypatch, capfd):
+def ready_tables(tables, monkeypatch):
+    """Let MLflow copy its tables where it would make them."""
+
+    def copy(engine: sqlalchemy.Engine) -> None:
+        with closing(sqlite3.connect(tables)) as source:
+            source.backup(engine.raw_connection().driver_connection)
+
+    monkeypatch.setattr(mlflow_tables, "_initialize_tables", copy)
+
+
+@pytest.fixture
+def lifline(ready_tables, monkeypatch, capfd):
     """Run `lifline` in this process; returns (exit code, stdout, stderr)."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -178,7 +240,7 @@ def browser():
 
 
 @pytest.fixture
-def stage(monkeypatch, capfd):
+def stage(ready_tables, monkeypatch, capfd):
     """Run a stage script as `python pipeline/NAME.py` would, in this process; returns (exit code, stderr)."""
 
     def run(name: str) -> tuple[int, str]:
@@ -188,6 +250,13 @@ def stage(monkeypatch, capfd):
         return ended.value.code, capfd.readouterr().err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def disks(tmp_path_factory):
+    """What needs this can give a process a disk of its own."""
+    if run_python("", before=disk(str(tmp_path_factory.mktemp("disk")))).returncode != 0:
+        pytest.skip("a disk of its own cannot be mounted for a process here")
 
 
 def untrained(params: NetworkParams, seed: int = 0) -> Model:

@@ -206,8 +206,12 @@ def _be_python(
     is_program = arguments[0] == "-c"
     sys.argv = ["-c", *arguments[2:]] if is_program else arguments
     sys.path.insert(0, "" if is_program else str(Path(arguments[0]).parent))
-    code = arguments[1] if is_program else Path(arguments[0]).read_bytes()
-    _exit(_run_as_main(compile(code, "<string>" if is_program else arguments[0], "exec")))
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    if is_program:
+        code = compile(arguments[1], "<string>", "exec")
+    else:
+        code, main.__file__ = compile(Path(arguments[0]).read_bytes(), arguments[0], "exec"), arguments[0]
+    _exit(_run_to_the_end(code, main.__dict__))
 
 
 def _forget_the_server() -> None:
@@ -222,13 +226,12 @@ def _forget_the_server() -> None:
         sys.modules["numpy"].random.seed()
 
 
-def _run_as_main(code: CodeType) -> int:
-    """Run code as the module `__main__`, to what happens at an interpreter's end; the exit code, -2 after Ctrl-C."""
-    main = sys.modules["__main__"] = ModuleType("__main__")
-    exit_code = _run(code, main.__dict__)
+def _run_to_the_end(code: CodeType, names: dict[str, Any]) -> int:
+    """Run code, and then what happens at an interpreter's end; the exit code, -2 after Ctrl-C."""
+    exit_code = _run(code, names)
     threading._shutdown()
     atexit._run_exitfuncs()
-    main.__dict__.clear()
+    names.clear()
     gc.collect()
     sys.stdout.flush()
     return exit_code

@@ -24,7 +24,7 @@ print("main")
 """
 WHAT_IT_SEES = """
 import multiprocessing, os, signal, sys, threading
-print(os.getcwd(), sys.argv, sys.path[0], sorted(os.environ.items()), __name__, sys.stdin.read())
+print(os.getcwd(), sys.argv, sys.path[0], sorted(os.environ.items()), __name__, __file__, sys.stdin.read())
 print(sys.stdout.line_buffering, sys.stderr.line_buffering, os.getpgrp() == os.getsid(0) == os.getpid())
 print([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)])
 print(threading.current_thread() is threading.main_thread(), threading.active_count(), multiprocessing.parent_process())

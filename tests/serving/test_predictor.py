@@ -197,7 +197,7 @@ def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_answered(lifl
     assert code == 2
     assert [line.partition(":")[0] for line in stdout.splitlines()] == ["1.png", "0.png"]
     assert stderr.splitlines() == [
-        "error: text.png is not a picture; allowed are PNG and JPEG",
+        "error: text.png is not a picture; allowed are PNG, JPEG, WEBP, GIF, BMP, TIFF",
         "error: none.png: No such file or directory",
         "error: .: Is a directory",
     ]

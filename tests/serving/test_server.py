@@ -228,7 +228,7 @@ def test_another_type_is_refused(url, pictures, kind):
     ("content", "status", "message"),
     [
         (b"", 400, "the body is empty"),
-        (b"hello", 422, "not a picture; allowed are PNG and JPEG"),
+        (b"hello", 422, "not a picture; allowed are PNG, JPEG, WEBP, GIF, BMP, TIFF"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), 422, "the file is"),
         (blank(1, 1), 422, "holds no digit"),
         (blank(300, 200), 422, "holds no digit"),

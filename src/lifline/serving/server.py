@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lifline.errors import LiflineError, PictureError
-from lifline.serving.picture import read_digit
+from lifline.serving.picture import FORMATS, read_digit
 from lifline.serving.predictor import Prediction, Predictor
 from lifline.system.signals import handlers_kept
 
@@ -35,7 +35,7 @@ HOSTS = (HOST, "localhost")
 """What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
 
 MAX_PORT = 65_535
-TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+TYPES = tuple(FORMATS.values())
 MAX_BYTES = 5_000_000
 MAX_PIXELS = 25_000_000
 START_OF_JPEG, START_OF_SCAN = b"\xff\xd8", b"\xff\xda"
