@@ -2,8 +2,8 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
+PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile $(PYTEST_OPTIONS)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
@@ -20,13 +20,13 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
 
-test: $(INSTALLED)  ## run the tests, but the slow ones
+test: $(INSTALLED)  ## run the tests that everyone runs
 	$(PYTEST) -m "not slow"
 
-test-all: test tools  ## run the slow tests, too: browsers, Ray, PostgreSQL, kills
+test-all: test tools  ## and the slow ones: Ray, PostgreSQL, browsers, kills
 	$(PYTEST) -m slow
 
-tools:  ## install what the slow tests need and pip cannot bring, where apt is at hand
+tools:  ## install what slow tests need beside Python packages, where apt is at hand
 	@.ci/install-tools
 
 tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials

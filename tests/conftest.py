@@ -40,6 +40,7 @@ settings.load_profile("lifline")
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem != "test_pipeline")  # what takes longest is begun first, by one process
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

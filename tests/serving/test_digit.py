@@ -176,7 +176,7 @@ def decide(tmp_path_factory, params, training_images):
 
 def share_read(condition, decide, test_images, count) -> float:
     """Of the first digits that the network tells in MNIST's images, those that it tells on such pages."""
-    images, labels = test_images.images[: 2 * count].numpy(), test_images.labels[: 2 * count].tolist()
+    images, labels = test_images.images[: 2 * count, 0].numpy(), test_images.labels[: 2 * count].tolist()
     known = [i for i, image in enumerate(images) if decide(image / np.float32(255)) == labels[i]][:count]
     generator = np.random.default_rng(0)
     pages = [taken(CONDITIONS[condition](images[i], generator), generator) for i in known]
@@ -196,7 +196,7 @@ def test_of_handwriting_nineteen_in_twenty_are_read_under_every_condition(condit
 
 @pytest.mark.parametrize("gap", [-20, 0, 40])
 def test_several_digits_are_refused(test_images, gap):
-    strokes = [pen(test_images.images[i].numpy(), 150) for i in (0, 1, 4)]
+    strokes = [pen(test_images.images[i, 0].numpy(), 150) for i in (0, 1, 4)]
     ink = np.zeros((200, 560))
     for position, stroke in enumerate(strokes):
         left = 20 + position * (150 + gap)
@@ -208,7 +208,7 @@ def test_several_digits_are_refused(test_images, gap):
 @pytest.mark.slow
 def test_single_digits_are_not_taken_for_several(test_images):
     refused = 0
-    for image in test_images.images[:2000].numpy():
+    for image in test_images.images[:2000, 0].numpy():
         try:
             find_digit(Image.fromarray(drawn(pen(image, 200)).astype(np.uint8)))
         except PictureError:

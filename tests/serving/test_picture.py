@@ -83,7 +83,7 @@ MANIPULATIONS = {
 
 @pytest.fixture(scope="module")
 def originals(test_images):
-    return test_images.images[:NUM_IMAGES].numpy()
+    return test_images.images[:NUM_IMAGES, 0].numpy()
 
 
 @pytest.fixture(scope="module", params=MANIPULATIONS)

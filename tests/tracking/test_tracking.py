@@ -474,12 +474,10 @@ def test_an_experiment_that_another_process_just_made_is_taken(store, params, mo
 )
 def test_a_store_that_cannot_be_stops_before_training(stage, workspace, monkeypatch, uri, parts):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    started = time.monotonic()
     outcome = stage("train")
     assert_one_line_error(outcome, *parts)
     assert "secret" not in outcome[1]
     assert not (workspace / "models").exists()
-    assert time.monotonic() - started < 30
 
 
 def test_telemetry_is_off():

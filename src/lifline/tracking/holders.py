@@ -12,6 +12,7 @@ from mlflow import MlflowClient, entities
 from lifline.paths import repository_root
 from lifline.system.locks import abandoned, locked
 from lifline.system.secrets import shown
+from lifline.tracking.store import all_pages
 from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, TRIAL_TAG
 
 
@@ -44,13 +45,13 @@ def close_runs_of_dead_processes(client: MlflowClient, uri: str) -> None:
 
     A run is KILLED then; a trial's is FAILED, as the trial is, since KILLED stands for pruned.
     """
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
     for lock in abandoned(_folder()):
         for left in _folder().glob(f"{lock.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
         if lock.read_text(encoding="utf-8") in ("", _shown_store(uri)):  # else another store's
             tag = HOLDER_TAG + lock.name
-            for run in client.search_runs(experiments, f"tags.`{tag}` LIKE '%'"):
+            for run in list(all_pages(client.search_runs, experiments, f"tags.`{tag}` LIKE '%'")):
                 _close(client, run, tag)
             lock.unlink()
 

@@ -17,7 +17,7 @@ from lifline.tracking.dataset import dataset_input
 from lifline.tracking.description import describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
-from lifline.tracking.store import STORE_ERRORS
+from lifline.tracking.store import STORE_ERRORS, all_pages
 from lifline.tracking.tags import DESCRIPTION_TAG, HOLDER_TAG, MODEL_TAG, ONNX_TAG
 from lifline.training.report import EpochReport
 
@@ -105,7 +105,7 @@ class Run:
         sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
         run = self.read()
         outputs = {output.model_id for output in _model_outputs(run)}
-        same = self.client.search_logged_models([self.experiment_id], filter_string=f"tags.{ONNX_TAG} = '{sha256}'")
+        same = all_pages(self.client.search_logged_models, [self.experiment_id], f"tags.{ONNX_TAG} = '{sha256}'")
         own = [each for each in same if each.source_run_id == self.run_id or each.model_id in outputs]
         for unfinished in (each for each in own if each.status != LoggedModelStatus.READY):
             self.client.delete_logged_model(unfinished.model_id)

@@ -14,12 +14,12 @@ from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
 from lifline.tracking.client import steady_client
 from lifline.tracking.holders import close_runs_of_dead_processes, holding, let_go
-from lifline.tracking.logs import quiet_mlflow
 from lifline.tracking.origin import origin_tags
 from lifline.tracking.run import Run, find_run, holders_of
 from lifline.tracking.store import (
     EXPERIMENT,
     STORE_ERRORS,
+    all_pages,
     exclusive,
     failing_fast,
     open_store,
@@ -138,7 +138,7 @@ def close_dead_trial(parent: Run, number: int) -> None:
 
 def _children(parent: Run, status: str) -> list[entities.Run]:
     its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and attributes.status = '{status}'"
-    return list(parent.client.search_runs([parent.experiment_id], its))
+    return list(all_pages(parent.client.search_runs, [parent.experiment_id], its))
 
 
 @contextmanager
@@ -151,7 +151,6 @@ def _opened(
 ) -> Iterator[Run]:
     """The newest run with the tag `known_by`; where there is none, a new one with these tags and its origin's."""
     uri = read_tracking_uri()
-    quiet_mlflow()
     with translated_errors(uri), ExitStack() as stack:
         experiment_id = open_store(uri, experiment)
         client = steady_client(uri)

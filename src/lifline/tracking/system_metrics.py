@@ -7,6 +7,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from lifline.system.signals import signals_held_off
 from lifline.tracking.run import Run
+from lifline.tracking.store import failing_fast
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def system_metrics(run: Run) -> Iterator[None]:
         yield
         monitor.log_rest()
     finally:
-        with signals_held_off():
+        with signals_held_off(), failing_fast():
             monitor.finish()
 
 
