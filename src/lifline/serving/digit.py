@@ -162,7 +162,7 @@ def _reaches_the_edges(view: Colours) -> bool:
 
 def _with_margins(picture: Image.Image, view: Colours) -> Image.Image:
     red, green, blue = (round(float(channel)) for channel in np.median(_border(view), axis=0) * WHITE)
-    return ImageOps.expand(picture, max(picture.size) // 4 + 1, (red, green, blue))
+    return ImageOps.expand(picture, max(picture.size) // 10 + 1, (red, green, blue))
 
 
 def _most_prominent(view: Colours) -> _Part | None:
