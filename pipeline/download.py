@@ -1,8 +1,9 @@
 """Stage download: MNIST's four IDX files -> data/mnist/."""
 
 from lifline.command import run_command
-from lifline.download import download_mnist, record_source
+from lifline.download import download_mnist
 from lifline.paths import DATA
+from lifline.provenance import record_source
 
 
 def main() -> None:

@@ -255,13 +255,13 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG or JPEG, of any size.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, WebP, GIF, BMP, TIFF of any size.")],
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
     model: Model = None,
 ) -> None:
     """Tell which digit a picture holds: class, confidence and spikes.
 
-    The digit may be dark on light or light on dark. Confidence is the share of the output spikes that the class has.
+    The digit may be of any colour on any other. Confidence is the share of the output spikes that the class has.
     Needs ONNX Runtime, not PyTorch.
     """
     from lifline.serving.picture import read_digit
@@ -295,7 +295,7 @@ def serve(
 ) -> None:
     """Serve a page to draw digits on, and predictions over HTTP, to this machine alone.
 
-    POST /predict takes a PNG or a JPEG and answers in JSON. Ctrl-C stops the server.
+    POST /predict takes a picture and answers in JSON. Ctrl-C stops the server.
     """
     from lifline.serving.predictor import Predictor
     from lifline.serving.server import serve as answer

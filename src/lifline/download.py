@@ -4,7 +4,6 @@ import base64
 import gzip
 import http
 import http.client
-import json
 import os
 import shutil
 import subprocess
@@ -22,8 +21,7 @@ from urllib.request import Request, urlopen
 from lifline.data.datasets import MNIST, IdxFile
 from lifline.data.idx import decode_idx
 from lifline.errors import DataError
-from lifline.paths import repository_root
-from lifline.system.files import replacing, write_json
+from lifline.system.files import replacing
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
 
@@ -74,24 +72,6 @@ def download_mnist(folder: Path, report: Callable[[str], None] = print) -> str:
         f"MNIST cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
         f"{SOURCE_VARIABLE} to a directory or to an http(s):// base {files}"
     )
-
-
-def record_source(name: str) -> None:
-    """Keep who served, for the runs that read the files: no output of DVC's, which is the same whoever serves."""
-    write_json(_record(), {"sha256": MNIST.sha256, "source": name})
-
-
-def recorded_source() -> str:
-    """Who served the files here; as far as that is known, since DVC may have brought them."""
-    try:
-        record = json.loads(_record().read_bytes())
-    except (FileNotFoundError, ValueError):
-        record = {}
-    return str(record["source"]) if record.get("sha256") == MNIST.sha256 else "unknown"
-
-
-def _record() -> Path:
-    return repository_root() / ".lifline" / "mnist_source.json"
 
 
 def _own_source(location: str) -> Source:

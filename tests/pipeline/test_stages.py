@@ -2,8 +2,8 @@
 
 import mlflow
 
-from lifline.download import recorded_source
 from lifline.paths import MODEL
+from lifline.provenance import recorded_source
 from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
 from tests.tracking.runs import artifacts

@@ -15,8 +15,8 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.telemetry.utils import is_telemetry_disabled
 
 from lifline.data.datasets import MNIST
-from lifline.download import record_source
 from lifline.errors import TrackingError
+from lifline.provenance import record_source
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport

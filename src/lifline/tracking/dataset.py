@@ -6,7 +6,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lifline.data.datasets import MNIST
-from lifline.download import recorded_source
+from lifline.provenance import recorded_source
 
 
 def dataset_input(name: str, context: str) -> DatasetInput:

@@ -10,7 +10,7 @@ from mlflow.tracking.context.default_context import DefaultRunContext
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from lifline.data.datasets import MNIST
-from lifline.download import recorded_source
+from lifline.provenance import recorded_source
 from lifline.tracking.holders import temporary_folder
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
