@@ -46,7 +46,7 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("beta: 0.95", "", "network.beta is missing; allowed is a number from 0 to 1"),
         ("num_steps: 25", "num_steps: 2.5", "network.num_steps is 2.5; allowed is a whole number from 1 to 1000"),
         ("num_steps: 25", "num_steps: 0", "network.num_steps is 0; allowed is a whole number from 1 to 1000"),
-        ("threshold: 1.0", "threshold: 0", "network.threshold is 0; allowed is a number above 0 to 1000"),
+        ("threshold: 1.0", "threshold: 0", "network.threshold is 0; allowed is a number from 0.001 to 1000"),
         ("learning_rate: 0.0005", "learning_rate: 0.0", "train.learning_rate is 0.0; allowed is a number above 0 to 1"),
         ("surrogate: atan", "surrogate: tanh", "network.surrogate is 'tanh'; allowed is atan, spike_operator,"),
         ("validation_size: 5000", "validation_size: 60000", "data.validation_size is 60000; allowed is a whole number"),
