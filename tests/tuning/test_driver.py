@@ -236,6 +236,22 @@ def test_a_run_whose_end_was_not_told_gets_its_trials_status(ready, monkeypatch)
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
 
 
+def test_a_run_that_another_driver_is_just_ending_is_left_to_it(quick, monkeypatch):
+    def end_while_another_starts(*arguments):
+        monkeypatch.setattr("lifline.tracking.runs.end_trial_run", end)
+        assert len(finish(num_trials=1)) == 1
+        statuses.extend(run.info.status for run in runs(quick)[1])
+        end(*arguments)
+
+    statuses, end = [], driver.tracking.end_trial_run
+    monkeypatch.setattr("lifline.tracking.runs.end_trial_run", end_while_another_starts)
+    finish(num_trials=1)
+    assert statuses == ["RUNNING"]
+    (child,) = runs(quick)[1]
+    assert child.info.status == "FINISHED"
+    assert "failure" not in child.data.tags
+
+
 def test_a_timeout_begins_no_trial_when_it_is_over(quick):
     assert len(finish(num_trials=50, timeout=0)) == 1
     assert states(the_study().trials) == ["WAITING"]

@@ -1,11 +1,13 @@
 """Optuna's journal: what is read of it, and what is written to it."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock, _file
 
 from lifline.errors import TuningError
 from lifline.tuning.journal import JournalStore
@@ -168,6 +170,71 @@ def test_several_may_write_at_once(journal):
             study.set_user_attr("count", count)
     assert {len(study.trials) for study in studies} == {15}
     assert len(all_studies(JournalStore())[0].trials) == 15
+
+
+FOREIGN = b'{"op_code":2,"worker_id":"another","study_id":0,"user_attr":{"note":"theirs"}}\n'
+
+
+def append(path, content):
+    with path.open("ab") as file:
+        file.write(content)
+
+
+@pytest.mark.parametrize("lock", [JournalFileSymlinkLock, JournalFileOpenLock])
+def test_optuna_writes_no_line_between_what_was_checked_and_ours(journal, monkeypatch, lock):
+    def optuna_tries(records):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_file, "time", SimpleNamespace(monotonic=lambda: 0, sleep=give_up))
+            try:
+                theirs.acquire()
+            except InterruptedError:
+                return next_lines(records)
+        append(journal, FOREIGN)
+        theirs.release()
+        return next_lines(records)
+
+    def give_up(_):
+        waited.append(True)
+        raise InterruptedError
+
+    waited, theirs, store = [], lock(str(journal)), JournalStore()
+    checked = store.optuna._backend.checked
+    next_lines = checked.next_lines
+    monkeypatch.setattr(checked, "next_lines", optuna_tries)
+    all_studies(store)[0].set_user_attr("other", "ours")
+    assert waited
+    theirs.acquire()  # which is free again
+    append(journal, FOREIGN)
+    theirs.release()
+    all_studies(store)[0].set_user_attr("third", "ours")
+    assert all_studies(JournalStore())[0].user_attrs.items() >= {"note": "theirs", "third": "ours"}.items()
+
+
+def test_a_line_that_optuna_is_writing_is_not_cut(journal, monkeypatch):
+    def write_the_rest(_):
+        append(journal, FOREIGN[20:])
+        theirs.release()
+
+    (study,) = all_studies(JournalStore())
+    theirs = JournalFileSymlinkLock(str(journal))
+    theirs.acquire()
+    append(journal, FOREIGN[:20])
+    monkeypatch.setattr(_file, "time", SimpleNamespace(monotonic=lambda: 0, sleep=write_the_rest))
+    study.set_user_attr("other", "ours")
+    assert all_studies(JournalStore())[0].user_attrs.items() >= {"note": "theirs", "other": "ours"}.items()
+
+
+def test_what_a_killed_process_held_of_optunas_lock_stops_no_one(journal, monkeypatch):
+    (study,) = all_studies(JournalStore())
+    study._storage._backend.optunas_lock.acquire()  # by one of ours
+    with monkeypatch.context() as patch:
+        patch.setattr(_file, "time", SimpleNamespace(monotonic=lambda: 0))  # without `sleep`: there is no waiting
+        study.set_user_attr("a", 1)
+    JournalFileOpenLock(str(journal)).acquire()  # by one of Optuna's
+    monkeypatch.setattr(_file, "time", SimpleNamespace(monotonic=itertools.count(step=5).__next__, sleep=id))
+    study.set_user_attr("a", 2)
+    assert all_studies(JournalStore())[0].user_attrs["a"] == 2
+    assert [path.name for path in journal.parent.glob("optuna.journal*")] == ["optuna.journal"]
 
 
 def test_what_was_read_is_not_read_again(journal, monkeypatch):

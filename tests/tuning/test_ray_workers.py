@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import psutil
 import pytest
@@ -44,6 +45,13 @@ def workers(parent=None):
     """The processes that train."""
     parent = psutil.Process(parent)
     return [process for process in parent.children(recursive=True) if process.name().startswith("ray::_Worker")]
+
+
+def is_alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Saboteur(Silent):
@@ -147,8 +155,8 @@ def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(r
     assert len(trained) == 2
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    psutil.wait_procs(trained, timeout=10)
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in trained)
+    while any(is_alive(process) for process in trained):
+        time.sleep(0.1)
     found = finish(num_trials=2)
     assert len(counted(found)) == 2
     assert len(found) == 4

@@ -1,12 +1,13 @@
 """`lifline studies` and `promote`: of trials that no one trained, since only what the study says of them counts."""
 
+import optuna
 import pytest
 
 from lifline.errors import TuningError
 from lifline.params import read_params
 from lifline.presets import change_params
 from lifline.tuning.journal import JournalStore
-from lifline.tuning.study import TRAINED, next_trial, open_study
+from lifline.tuning.study import DEFINITION, TRAINED, next_trial, open_study
 from lifline.tuning.winner import find_study, winner
 
 
@@ -61,6 +62,25 @@ def test_what_cannot_be_promoted_is_named(ready, command, arguments, message):
 def test_without_a_study_there_is_nothing_to_promote(ready, command):
     assert command("promote")[::2] == (2, "error: there is no study; `lifline tune` makes one\n")
     assert command("studies") == (0, "0 in optuna.journal\n", "")
+
+
+def test_trials_from_before_there_was_the_mark_are_lifline_s_where_it_drove_them(ready, command):
+    params = read_params()
+    definition = open_study(JournalStore(), params, None, "new").user_attrs[DEFINITION]
+    study = optuna.create_study(storage=JournalStore().optuna, study_name="former", direction="maximize")
+    study.set_user_attr(DEFINITION, definition)
+    tell(study, 0.5, trained=False)
+    tell(study, 0.7, trained=False)
+    study.add_trial(optuna.create_trial(value=0.999))
+    assert command("promote", "--study", "former")[0] == 0
+    assert winner(study, None, None, None).number == 1
+    assert "without a mark that lifline trained it: trial 2 (99.90%)\n" in command("studies")[1]
+    study = open_study(JournalStore(), params, None, "former")
+    tell(study, 0.8, trained=False)
+    assert winner(study, None, None, None).number == 1
+    tell(study, 0.75)
+    assert winner(open_study(JournalStore(), params, None, "former"), None, None, None).number == 4
+    assert "it: trial 2 (99.90%), 3 (80.00%)\n" in command("studies")[1]
 
 
 def test_a_trial_that_another_program_told_is_taken_by_its_number_alone(ready, command):

@@ -24,6 +24,7 @@ from lifline.tuning.figures import draw_study
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
 from lifline.tuning.study import (
+    DRIVER,
     TRAINED,
     Cost,
     complete_trials,
@@ -92,19 +93,24 @@ def tune(
         driver = stack.enter_context(store.driving())
         with store.exclusive(study.study_name):  # drivers that start at once are to share one run
             parent = stack.enter_context(tracking.study_run(params, study.study_name))
-        _end_forgotten_runs(parent, study)
+            _end_forgotten_runs(parent, store, study)
         watcher.show_start(study)
         _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
         parent.log_figures(draw_study(study))
     return study
 
 
-def _end_forgotten_runs(parent: Run, study: Study) -> None:
-    """Give the runs of trials that have ended the status of their trial, where MLflow was not told."""
-    trials = study.get_trials(deepcopy=False)
-    for number, run in tracking.running_trials(parent):
-        if number < len(trials) and trials[number].state in STATUSES:
-            tracking.end_trial_run(run, STATUSES[trials[number].state], "its end was not told")
+def _end_forgotten_runs(parent: Run, store: Store, study: Study) -> None:
+    """Give the runs of trials that have ended the status of their trial, where their driver went without doing so.
+
+    A driver that is alive ends its own. The caller keeps other drivers out.
+    """
+    alive = store.live_drivers()  # before the runs are looked for: who is gone by then ends none of them
+    forgotten = tracking.running_trials(parent)
+    ended = {trial.number: trial for trial in study.get_trials(deepcopy=False) if trial.state in STATUSES}
+    for number, run in forgotten:
+        if number in ended and ended[number].user_attrs.get(DRIVER) not in alive:
+            tracking.end_trial_run(run, STATUSES[ended[number].state], "its end was not told")
 
 
 @dataclass

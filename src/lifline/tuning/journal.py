@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from lifline.errors import TuningError
 from lifline.paths import repository_root
@@ -18,6 +18,8 @@ from lifline.system.signals import signals_held_off
 from lifline.tuning.records import CheckedLines
 
 JOURNAL = "optuna.journal"
+_OURS = f".tuning/../{JOURNAL}"
+"""The journal, as the link that is Optuna's lock has it where lifline made it; Optuna's programs name it otherwise."""
 
 
 class JournalStore:
@@ -59,23 +61,27 @@ class JournalStore:
 class _Journal(JournalFileBackend):
     """Optuna's journal, of which each line is checked before it is used or another is written.
 
-    It is under a lock that the system lets go of when its holder dies.
+    It is under a lock that the system lets go of when its holder dies. Who writes has Optuna's own lock too, which
+    keeps out programs such as optuna-dashboard.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
         self.checked = CheckedLines()
+        self.optunas_lock = JournalFileSymlinkLock(str(path.parent / _OURS))
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Read the records from this one on."""
         with self._exclusive():
+            self._check_new_lines()
             records = list(super().read_logs(log_number_from))
         yield from records
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records."""
-        with self._exclusive():
+        with self._exclusive(), self._optuna_kept_out():
+            self._check_new_lines()
             # What a full disk or a power cut left of a last record goes: nobody was told that it is there.
             os.truncate(self.path, self.checked.num_bytes)
             with self.path.open("ab") as file:
@@ -86,8 +92,24 @@ class _Journal(JournalFileBackend):
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         with naming(self.path), locked(_locks() / "journal.lock"):
-            self._check_new_lines()
             yield
+
+    @contextmanager
+    def _optuna_kept_out(self) -> Iterator[None]:
+        """Hold Optuna's lock. What a killed process left of it goes, that of another program after Optuna's 30 s."""
+        self._remove_our_link()
+        self.optunas_lock.acquire()
+        try:
+            yield
+        finally:
+            self._remove_our_link()
+
+    def _remove_our_link(self) -> None:
+        """Remove Optuna's lock if a process of ours made it: this one, or one that died, since here is no other."""
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with suppress(OSError):  # there is none, or it is no link
+            if lock.readlink().match(_OURS):
+                lock.unlink()
 
     def _check_new_lines(self) -> None:
         num_bytes = self.path.stat().st_size

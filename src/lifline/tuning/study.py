@@ -23,6 +23,9 @@ DRIVER = "driver"
 TRAINED = "trained_by_lifline"
 """Of a trial that lifline trained to its end; the values of others are what another program told the study."""
 
+FIRST_MARKED = "first_marked"
+"""Of a study: the number from which on its trials have that mark; above 0 where the study is older than the mark."""
+
 RETRY_OF = "retry_of"
 """The number of the trial that died or was stopped, whose params a trial has."""
 
@@ -69,6 +72,9 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
         if not study.get_trials(deepcopy=False):
             current = {param: value for param, value in params.flat().items() if param in space}
             study.enqueue_trial(as_suggested(current))
+        if FIRST_MARKED not in study.user_attrs:
+            is_new = DEFINITION not in study.user_attrs
+            study.set_user_attr(FIRST_MARKED, 0 if is_new else _first_marked(study))
         if DEFINITION not in study.user_attrs:
             _name_objectives(study, cost)
             study.set_user_attr(DEFINITION, definition)
@@ -165,9 +171,23 @@ def _num_deaths(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
 
 
 def complete_trials(study: Study, trained: bool) -> list[FrozenTrial]:
-    """The complete trials that have the mark that lifline trained them to their end, or those that have not."""
+    """The complete trials that lifline trained to their end, as far as marks tell, or the others."""
+    first_marked = _first_marked(study)
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    return [trial for trial in complete if (trial.user_attrs.get(TRAINED) is True) == trained]
+    return [trial for trial in complete if _is_trained(trial, first_marked) == trained]
+
+
+def _is_trained(trial: FrozenTrial, first_marked: int) -> bool:
+    return trial.user_attrs.get(TRAINED) is True or (trial.number < first_marked and DRIVER in trial.user_attrs)
+
+
+def _first_marked(study: Study) -> int:
+    """The number from which on trials have the mark; of a study without it, that of the first one begun since."""
+    if isinstance(number := study.user_attrs.get(FIRST_MARKED), int):
+        return number
+    trials = study.get_trials(deepcopy=False)
+    since = (trial.number for trial in trials if TRAINED in trial.user_attrs or trial.state == TrialState.WAITING)
+    return next(since, len(trials))
 
 
 def best_trials(study: Study) -> list[FrozenTrial]:
