@@ -6,7 +6,7 @@ from lifline.data.idx import load_images
 from lifline.device import choose_device
 from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.figures.evaluation import evaluation_figures
-from lifline.models import load_model_for
+from lifline.models.model import load_model_for
 from lifline.params import read_params
 from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, MODEL, PREDICTIONS
 from lifline.system.files import sha256_of, write_bytes, write_csv

@@ -8,7 +8,7 @@ from lifline.data.idx import load_images
 from lifline.evaluation.report import EvaluationReport
 from lifline.export.card import model_card
 from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
-from lifline.models import load_model_for
+from lifline.models.model import load_model_for
 from lifline.params import read_params
 from lifline.paths import (
     DATA,

@@ -8,7 +8,7 @@ from lifline.data.idx import load_images
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.training import train_tracked
-from lifline.models import Model, save_model
+from lifline.models.model import Model, save_model
 from lifline.params import read_params
 from lifline.paths import DATA, LOSS, MODEL, TRAIN_METRICS
 from lifline.system.files import sha256_of, write_csv, write_json

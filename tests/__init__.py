@@ -1,0 +1,1 @@
+import lifline  # noqa: F401 - its settings come before the libraries that read them

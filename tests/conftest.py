@@ -25,7 +25,7 @@ from lifline.data.idx import load_images
 from lifline.data.images import LabelledImages
 from lifline.download import download_mnist
 from lifline.errors import DataError
-from lifline.models import Model, new_network, save_model
+from lifline.models.model import Model, new_network, save_model
 from lifline.params import NetworkParams, Params, read_params
 from lifline.paths import MODEL
 from lifline.presets import change_params, preset_values

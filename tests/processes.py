@@ -22,7 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from lifline.system.environment import settle
+from lifline.system.environment import SETTINGS, settle
 
 ROOT = Path(__file__).parents[1]
 LIFLINE = "from lifline.cli import main; main()"
@@ -192,7 +192,7 @@ def _be_python(
 ) -> None:
     os.setsid()
     _replace_environment(settings)
-    settle()
+    settle(SETTINGS)
     os.chdir(folder)
     _forget_the_server()
     for descriptor, name in enumerate([os.devnull, *outputs]):

@@ -197,7 +197,19 @@ def test_nothing_happens_at_import_but_definitions():
         for node in ast.parse(path.read_text()).body
         if not is_definition(node)
     }
-    assert acts == {"__init__.py": "settle()"}
+    assert acts == {
+        "__init__.py": "settle(THREADS)",
+        "tracking/__init__.py": "settle(MLFLOW)",
+        "tuning/__init__.py": "settle(STUDIES)",
+    }
+
+
+def test_every_process_of_lifline_settles_before_pytorch_is_imported():
+    """The package's own import settles; so nothing else may come before it."""
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    for script in (ROOT / "pipeline").glob("*.py"):
+        others = {name.split(".")[0] for name in imported(script)} - {"lifline"}
+        assert others <= sys.stdlib_module_names, script
 
 
 BLIND = """

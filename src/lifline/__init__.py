@@ -1,5 +1,5 @@
 """lifline: a reproducible, tracked and tuned pipeline for spiking neural networks."""
 
-from lifline.system.environment import settle
+from lifline.system.environment import THREADS, settle
 
-settle()  # the one thing that happens at import: it must come before the libraries that it speaks to
+settle(THREADS)  # before PyTorch is imported, which reads it then

@@ -7,14 +7,13 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from lifline.errors import LiflineError
+from lifline.errors import LiflineError, is_out_of_memory
 from lifline.system.secrets import censored
 from lifline.system.signals import interrupt_on_signals
 
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 1
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # PyTorch's words on a GPU and on the CPU
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
@@ -66,11 +65,6 @@ def _describe(error: Exception) -> str | None:
     if is_out_of_memory(error):
         return "out of memory; make train.batch_size, network.hidden or network.num_steps in params.yaml smaller"
     return None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or the device has too little memory."""
-    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
 
 
 def _say(message: str) -> None:

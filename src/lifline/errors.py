@@ -1,5 +1,7 @@
 """The kinds of errors that a user can mend."""
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # PyTorch's words on a GPU and on the CPU
+
 
 class LiflineError(Exception):
     """A problem the user can mend; its message is one line that names thing, value and what is allowed."""
@@ -26,7 +28,7 @@ class TuningError(LiflineError):
 
 
 class PictureError(LiflineError):
-    """A picture is missing, damaged, too large or holds no digit."""
+    """A picture is missing, damaged, too large, or holds no digit or several."""
 
 
 class RegistryError(LiflineError):
@@ -39,3 +41,8 @@ class SettingError(LiflineError, ValueError):
 
 class TrackingError(LiflineError):
     """MLflow cannot be reached or refuses what it is given."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the device has too little memory."""
+    return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)

@@ -57,7 +57,7 @@ class NetworkParams(Section):
     beta: Rate
     """Membrane decay per step: 0 forgets at once, 1 never."""
 
-    threshold: Annotated[float, Field(gt=0, le=1_000)]
+    threshold: Annotated[float, Field(ge=0.001, le=1_000)]
     """Membrane above which a neuron fires; subtracted from the membrane when it has."""
 
     num_steps: Annotated[int, Field(ge=1, le=1_000)]

@@ -46,6 +46,19 @@ def test_a_missing_report_is_named(tmp_path):
         EvaluationReport.read(tmp_path / "none", "ab" * 32)
 
 
+def test_a_file_that_is_no_report_by_its_size_is_not_read(written):
+    with written.open("r+b") as file:
+        file.truncate(10**12)
+    with pytest.raises(ModelError, match=r"has 1,000,000,000,000 bytes; allowed are 1,000,000"):
+        EvaluationReport.read(written, "ab" * 32)
+
+
+def test_a_folder_in_its_place_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as raised:
+        EvaluationReport.read(tmp_path, "ab" * 32)
+    assert raised.value.filename == str(tmp_path)
+
+
 def without(name):
     return lambda content: {key: value for key, value in content.items() if key != name}
 

@@ -15,7 +15,7 @@ from lifline.data.datasets import MNIST
 from lifline.errors import TrainingError
 from lifline.experiments.checkpoint import MAX_FILES, checkpoint_of
 from lifline.experiments.fingerprint import fingerprint
-from lifline.models import new_network
+from lifline.models.model import new_network
 from lifline.params import read_params
 from lifline.paths import LOSS, MODEL, TRAIN_METRICS, repository_root
 from lifline.presets import change_params

@@ -13,7 +13,7 @@ import pytest
 from lifline.data.datasets import MNIST
 from lifline.data.images import LabelledImages
 from lifline.export.onnx import to_onnx
-from lifline.models import new_network
+from lifline.models.model import new_network
 from lifline.params import Params
 from lifline.system.files import write_bytes
 from lifline.system.locks import locked

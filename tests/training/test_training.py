@@ -8,7 +8,7 @@ from lifline.data.images import split_off_validation
 from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
-from lifline.models import Model, new_network, save_model
+from lifline.models.model import Model, new_network, save_model
 from lifline.training.fit import TrainingState, fit
 from lifline.training.optimizer import Adam, learning_rate_at
 from tests.conftest import changed, first

@@ -1,1 +1,1 @@
-"""MNIST: where it comes from, whether it is intact, and how it becomes batches."""
+"""Data sets: as values, on disk, in memory, in batches, distorted."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LabelledImages(NamedTuple):
-    """Images, uint8 `[N, C, H, W]`, with their labels, int64 `[N]`; here N counts images."""
+    """Images, uint8 `[B, C, H, W]`, with their labels, int64 `[B]`."""
 
     images: Tensor
     labels: Tensor

@@ -12,7 +12,7 @@ from lifline.choices import Decoding
 from lifline.data.batches import as_input
 from lifline.data.images import LabelledImages
 from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
-from lifline.models import BATCH_SIZE, Model, run_over
+from lifline.models.model import BATCH_SIZE, Model, run_over
 from lifline.snn.decoding import decode
 
 OUTPUT = "output"
@@ -44,10 +44,10 @@ class Evaluation(NamedTuple):
     """The configured one."""
 
     labels: Tensor
-    """int64 `[N]`."""
+    """int64, one for each image."""
 
     predictions: dict[Decoding, Tensor]
-    """The decided classes under each decoding, int64 `[N]`."""
+    """The decided classes under each decoding, int64, one for each image."""
 
     class_names: tuple[str, ...]
     num_inputs: int
@@ -60,7 +60,7 @@ class Evaluation(NamedTuple):
 
     @property
     def decided(self) -> Tensor:
-        """The classes under the configured decoding, int64 `[N]`."""
+        """The classes under the configured decoding, int64, one for each image."""
         return self.predictions[self.decoding]
 
     def accuracy(self, decoding: Decoding) -> float:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from lifline.errors import ModelError
 from lifline.system.files import write_bytes
 
+MAX_BYTES = 1_000_000
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -76,6 +77,8 @@ class EvaluationReport(EvaluationMetrics):
             ModelError: the file is missing, damaged, or on another model.
         """
         try:
+            if path.stat().st_size > MAX_BYTES:
+                raise ModelError(f"{path} has {path.stat().st_size:,} bytes; allowed are {MAX_BYTES:,}")
             report = cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise ModelError(f"{path} is missing; `dvc repro evaluate` makes it") from None

@@ -9,11 +9,11 @@ import torch
 
 from lifline.errors import TrainingError
 from lifline.experiments.fingerprint import fingerprint
+from lifline.models.tensor_file import DamagedError, pack, unpack
 from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.system.files import write_bytes
-from lifline.system.locks import abandoned, locked
-from lifline.system.tensor_file import DamagedError, pack, unpack
+from lifline.system.locks import LockHeldError, abandoned, locked
 from lifline.training.fit import TrainingState
 from lifline.training.report import EpochReport
 
@@ -41,7 +41,7 @@ def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"
                 path.unlink(missing_ok=True)
             finally:
                 lock.unlink()
-    except BlockingIOError:
+    except LockHeldError:
         raise TrainingError(
             f"{lock} is held: another process trains with the same params, seed {params.train.seed}; let it end, or "
             "stop it"

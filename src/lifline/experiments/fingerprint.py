@@ -13,7 +13,7 @@ from lifline.data.datasets import MNIST
 from lifline.device import describe_device
 from lifline.params import Params
 
-COMPUTING = ("choices.py", "data", "device.py", "evaluation", "models.py", "params.py", "snn", "training")
+COMPUTING = ("choices.py", "data", "device.py", "evaluation", "models", "params.py", "snn", "training")
 """What decides how a training ends and how it is judged; the stages depend on those of it that they reach."""
 
 LIBRARIES = ("torch", "numba")

@@ -16,11 +16,11 @@ from lifline.evaluation.evaluate import evaluate
 from lifline.experiments.checkpoint import checkpoint_of, forget_checkpoint
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
-from lifline.models import Model, model_bytes
+from lifline.models.model import Model, model_bytes
 from lifline.params import Params
 from lifline.paths import DATA, repository_root
 from lifline.system.files import sha256_of_bytes
-from lifline.system.locks import locked
+from lifline.system.locks import LockHeldError, locked
 from lifline.tracking import runs as tracking
 from lifline.tracking.run import Run
 
@@ -93,7 +93,7 @@ def _exclusive(recipe: str) -> Iterator[None]:
                 yield
             finally:
                 lock.unlink()
-    except BlockingIOError:
+    except LockHeldError:
         raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
 
 

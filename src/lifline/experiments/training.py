@@ -7,10 +7,9 @@ from lifline.data.images import LabelledImages, split_off_validation
 from lifline.experiments.checkpoint import Checkpoint
 from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
-from lifline.models import new_network
 from lifline.params import Params
 from lifline.tracking.run import Run
-from lifline.training.fit import TrainingState, fit, iterations_per_epoch
+from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_training
 
 
 def train_tracked(
@@ -22,7 +21,7 @@ def train_tracked(
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
     """
     training, validation = (part.to(device) for part in split_off_validation(images, params.data.validation_size))
-    state = TrainingState(new_network(params.network, MNIST, params.train.seed).to(device), params.train.seed)
+    state = new_training(params, MNIST, device)
     checkpoint.restore(state)
     run.log_dataset("mnist-train", "training")
     with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:

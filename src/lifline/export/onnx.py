@@ -18,7 +18,7 @@ from lifline.choices import Decoding
 from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.models import BATCH_SIZE
+from lifline.models.model import BATCH_SIZE
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork

@@ -12,7 +12,7 @@ from lifline.evaluation.evaluate import Evaluation, Mistake, mistakes
 from lifline.evaluation.report import Stop
 from lifline.figures.network import draw_trace, draw_weights
 from lifline.figures.style import BLUE, ORANGE, as_picture, drawing, show_images
-from lifline.models import Model
+from lifline.models.model import Model
 from lifline.snn.trace import trace
 
 MAX_MISTAKES = 24

@@ -7,12 +7,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+class LockHeldError(BlockingIOError):
+    """Another process holds a lock."""
+
+
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a file, which is made where there is none; who holds it may rename or remove the file.
 
     Raises:
-        BlockingIOError: another process holds it, and `wait` is false.
+        LockHeldError: another process holds it, and `wait` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _held(path, os.O_CREAT, wait):
@@ -43,7 +47,8 @@ def _lock(descriptor: int, path: Path, wait: bool) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        kind = LockHeldError if isinstance(error, BlockingIOError) else OSError
+        raise kind(error.errno, error.strerror, str(path)) from None
 
 
 def _is_open_at(descriptor: int, path: Path) -> bool:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
+from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import TrainingError
+from lifline.models.model import new_network
 from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
 from lifline.snn.loss import SUMMED_OVER_STEPS, Loss
@@ -67,6 +69,12 @@ class TrainingState:
             tensor.copy_(tensors[name])
         self.generator.set_state(tensors["generator"])
         self.reports = reports
+
+
+def new_training(params: Params, dataset: Dataset, device: torch.device) -> TrainingState:
+    """Begin a training on the images of a data set: the seed draws weights, order of batches and augmentation."""
+    seed = params.train.seed
+    return TrainingState(new_network(params.network, dataset, seed).to(device), seed)
 
 
 def fit(

@@ -6,7 +6,7 @@ import torch
 
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
-from lifline.models import run_over
+from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from lifline.snn.loss import Loss
 from lifline.snn.network import SpikingNetwork

@@ -9,11 +9,10 @@ from typing import Protocol
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline.command import is_out_of_memory
 from lifline.data.datasets import MNIST
 from lifline.data.idx import load_images
 from lifline.data.images import split_off_validation
-from lifline.errors import TrainingError
+from lifline.errors import TrainingError, is_out_of_memory
 from lifline.params import Params
 from lifline.paths import DATA
 from lifline.system.signals import signals_held_off

@@ -8,9 +8,9 @@ import torch
 from lifline.data.datasets import MNIST
 from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import evaluate
-from lifline.models import Model, new_network
+from lifline.models.model import Model
 from lifline.params import Params
-from lifline.training.fit import TrainingState, fit
+from lifline.training.fit import fit, new_training
 from lifline.training.report import EpochReport
 
 
@@ -44,8 +44,7 @@ def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    device, seed = data.training.images.device, params.train.seed
-    state = TrainingState(new_network(params.network, MNIST, seed).to(device), seed)
+    state = new_training(params, MNIST, data.training.images.device)
     yield from fit(state, *data, params)
     model = Model(state.network, params.network, MNIST.class_names)
     metrics = evaluate(model, data.validation).as_metrics().model_dump()

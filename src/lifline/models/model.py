@@ -12,11 +12,11 @@ from lifline.data.batches import batches_in_order
 from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
+from lifline.models.tensor_file import DamagedError, pack, unpack
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif
 from lifline.system.files import write_bytes
-from lifline.system.tensor_file import DamagedError, pack, unpack
 
 BATCH_SIZE = 500
 """Images at once where nothing is learned."""
