@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import once
-from tests.processes import none_left_behind, run_python, start_python
+from tests.processes import ROOT, none_left_behind, run_python, start_python
 
 AT_THE_END = """
 import atexit, threading, time
@@ -65,7 +65,7 @@ def test_ends_as_a_fresh_one(program):
 
 
 def test_sees_what_a_fresh_one_sees(tmp_path):
-    settings = {"NAME": "value", "PATH": os.environ["PATH"]}
+    settings = {"NAME": "value", "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}
     script = tmp_path / "script.py"
     script.write_text(f"import lifline.system.environment as e; e.settle()\n{WHAT_IT_SEES}")
     fresh, forked = both_ways(str(script), "argument", cwd=tmp_path, env=settings)

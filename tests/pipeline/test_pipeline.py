@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -311,5 +312,6 @@ def kill_after_an_epoch(clone):
     )  # fmt: skip
     while not list(clone.folder.glob(".checkpoints/*.safetensors")) and repro.poll() is None:
         time.sleep(0.01)
-    os.killpg(repro.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(repro.pid, signal.SIGKILL)
     repro.wait()
