@@ -1,6 +1,7 @@
 """Ctrl-C in the middle of a write to the store."""
 
 import signal
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from lifline.system.signals import interrupt_on_signals
 from lifline.tracking import runs as tracking
+from lifline.tracking.system_metrics import system_metrics
+from tests.tracking.runs import tiny_onnx
 
 MOMENTS = (
     (Engine, "begin"),
@@ -34,10 +37,12 @@ def no_patience():
 
 @contextmanager
 def interrupted_at(moment):
-    """Send SIGINT at the moment with this number of the body's writes; yields the numbers of those that came."""
+    """Send SIGINT at the moment with this number of what the body writes itself; yields the numbers that came."""
     came = []
 
     def interrupt(*_):
+        if threading.current_thread() is not threading.main_thread():
+            return
         came.append(len(came))
         if came[-1] == moment:
             signal.raise_signal(signal.SIGINT)
@@ -51,10 +56,25 @@ def interrupted_at(moment):
             event.remove(target, name, interrupt)
 
 
+def write_metrics(run):
+    run.log_metrics({"validation": {"accuracy": 0.9}})
+
+
+def write_what_the_machine_did(run):
+    with system_metrics(run):
+        write_metrics(run)
+
+
+def write_onnx(run):
+    run.log_onnx(tiny_onnx())
+
+
 @pytest.mark.usefixtures("no_patience")
-def test_an_interrupted_write_leaves_the_store_free_and_a_run_that_is_closed(store, params):
+@pytest.mark.parametrize("write", [write_metrics, write_what_the_machine_did, write_onnx])
+def test_an_interrupted_write_leaves_the_store_free_and_a_run_that_is_closed(store, params, monkeypatch, write):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "600")  # nothing is written but at the end
     with tracking.run_of_model("0" * 64, params) as run, interrupted_at(None) as moments:
-        run.log_metrics({"validation": {"accuracy": 0.9}})
+        write(run)
     last = len(moments)
     for moment in range(last - 6, last):  # INSERT, flush and two commits are the last
         interrupt_on_signals()  # which lets only one in a few seconds through
@@ -63,6 +83,6 @@ def test_an_interrupted_write_leaves_the_store_free_and_a_run_that_is_closed(sto
             tracking.run_of_model(f"{moment:064x}", params) as run,
             interrupted_at(moment),
         ):
-            run.log_metrics({"validation": {"accuracy": moment}})
+            write(run)
         assert store.get_run(run.run_id).info.status == "KILLED"
         assert store.get_run(run.run_id).data.tags["failure"] == "KeyboardInterrupt: "

@@ -23,8 +23,9 @@ from mlflow.store.db import utils as mlflow_tables
 
 from lifline.errors import TrackingError
 from lifline.tracking import runs as tracking
+from lifline.tracking.client import client_of
 from lifline.tracking.registry import make_champion, read_onnx
-from lifline.tracking.store import all_pages, client_of, open_store, reason, store, translated_errors
+from lifline.tracking.store import all_pages, open_store, reason, store, translated_errors
 from lifline.tracking.uri import read_tracking_uri, sqlite_uri
 from tests.conftest import ROOT, assert_one_line_error
 from tests.tracking.runs import all_runs, artifacts, tiny_onnx

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,6 +18,7 @@ from mlflow.telemetry.utils import is_telemetry_disabled
 from lifline.data.datasets import MNIST
 from lifline.errors import TrackingError
 from lifline.provenance import record_source
+from lifline.system.locks import locked
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
@@ -267,6 +269,74 @@ def test_what_killed_processes_left_is_cleared_away(store, params, workspace):
     assert statuses == {"a": "FINISHED", "trial 0": "FAILED"}
     (left,) = (workspace / ".running").iterdir()
     assert left.read_text() == "sqlite:////nowhere/mlflow.db"  # of which this store knows nothing
+
+
+def left_by_a_dead_process(client, run, status):
+    """Let a run be held by a process that has died, too."""
+    Path(".running/0123").touch()
+    client.set_tag(run.run_id, "holder.0123", f"{status} elsewhere")
+
+
+@pytest.mark.parametrize("holders", [[], ["0123"], ["0123", "4567"]])
+def test_a_trials_run_ends_whoever_holds_it(store, params, holders):
+    with tracking.study_run(params, "a") as study:
+        trial = tracking.start_trial_run(study, params, 0)
+        store.delete_tag(trial.run_id, f"holder.{trial.holder}")
+        for holder in holders:  # none, as of older versions
+            store.set_tag(trial.run_id, f"holder.{holder}", "FAILED elsewhere")
+        assert {number for number, _ in tracking.running_trials(study)} == {0}
+        tracking.close_dead_trial(study, 0)
+        assert trial.read().info.status == "FAILED"
+        assert not trial.holders()
+
+
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_who_opens_a_run_says_what_it_is_if_its_process_dies(store, params, status):
+    with tracking.run_of_model(HASH, params) as run:
+        pass
+    left_by_a_dead_process(store, run, status)
+    store.update_run(run.run_id, status="RUNNING")
+    with tracking.run_of_model("cd" * 32, params):
+        pass
+    assert run.read().info.status == status
+    assert run.read().data.tags["failure"] == "its process died"
+
+
+def test_no_other_process_lets_go_of_a_run_while_one_of_a_dead_process_is_closed(store, params, monkeypatch):
+    delete_tag = mlflow.MlflowClient.delete_tag
+
+    def try_in_vain(*arguments):
+        with pytest.raises(BlockingIOError), locked(Path("mlflow.db.lock"), wait=False):
+            pass
+        tried.append(arguments)
+        return delete_tag(*arguments)
+
+    tried = []
+    with tracking.study_run(params, "a") as run:
+        left_by_a_dead_process(store, run, "KILLED")
+        with monkeypatch.context() as looking:
+            looking.setattr(mlflow.MlflowClient, "delete_tag", try_in_vain)
+            with tracking.run_of_model(HASH, params):
+                assert len(tried) == 1
+
+
+def test_a_run_is_closed_if_its_holder_lets_go_while_it_is_looked_at(store, params, monkeypatch):
+    """As may happen in a database or on a server, which have no lock of lifline's."""
+    monkeypatch.setattr(tracking, "exclusive", lambda _uri: nullcontext())
+    search, study = mlflow.MlflowClient.search_runs, ExitStack()
+    run = study.enter_context(tracking.study_run(params, "a"))
+    left_by_a_dead_process(store, run, "KILLED")
+
+    def search_and_let_go(*arguments, **named):
+        found = search(*arguments, **named)
+        study.close()
+        return found
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_runs", search_and_let_go)
+    with tracking.run_of_model(HASH, params):
+        pass
+    assert run.read().info.status == "KILLED"
+    assert not run.holders()
 
 
 def test_what_a_run_has_is_not_logged_again(store, params, workspace):

@@ -7,8 +7,12 @@ from typing import Any
 from mlflow import MlflowClient
 
 from lifline.system.signals import signals_held_off
-from lifline.tracking.store import client_of
 from lifline.tracking.uri import is_server
+
+
+def client_of(uri: str) -> MlflowClient:
+    """MLflow's client, of this store and its registry, whatever else is set."""
+    return MlflowClient(uri, registry_uri=uri)
 
 
 def steady_client(uri: str) -> MlflowClient:

@@ -7,13 +7,9 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient, entities
-
 from lifline.paths import repository_root
 from lifline.system.locks import abandoned, locked
 from lifline.system.secrets import shown
-from lifline.tracking.store import all_pages
-from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, TRIAL_TAG
 
 
 @contextmanager
@@ -40,28 +36,17 @@ def temporary_folder(holder: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def close_runs_of_dead_processes(client: MlflowClient, uri: str) -> None:
-    """Close what a SIGKILL or a power cut left RUNNING: its lock file is here, but nobody holds it.
+def dead_holders(uri: str) -> Iterator[str]:
+    """The names of the processes that a SIGKILL or a power cut let hold runs of a store: nobody holds their lock files.
 
-    A run is KILLED then; a trial's is FAILED, as the trial is, since KILLED stands for pruned.
+    Each is forgotten once the caller has let go of its runs.
     """
-    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
     for lock in abandoned(_folder()):
         for left in _folder().glob(f"{lock.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
         if lock.read_text(encoding="utf-8") in ("", _shown_store(uri)):  # else another store's
-            tag = HOLDER_TAG + lock.name
-            for run in list(all_pages(client.search_runs, experiments, f"tags.`{tag}` LIKE '%'")):
-                _close(client, run, tag)
+            yield lock.name
             lock.unlink()
-
-
-def _close(client: MlflowClient, run: entities.Run, tag: str) -> None:
-    held_by = [other for other in run.data.tags if other.startswith(HOLDER_TAG)]
-    if run.info.status == "RUNNING" and held_by == [tag]:
-        client.set_tag(run.info.run_id, FAILURE_TAG, "its process died", synchronous=True)
-        client.set_terminated(run.info.run_id, "FAILED" if TRIAL_TAG in run.data.tags else "KILLED")
-    client.delete_tag(run.info.run_id, tag)
 
 
 def _folder() -> Path:

@@ -13,7 +13,7 @@ from lifline.presets import nearest_recipe
 from lifline.system.secrets import censored
 from lifline.system.signals import signals_held_off
 from lifline.tracking.client import steady_client
-from lifline.tracking.holders import close_runs_of_dead_processes, holding, let_go
+from lifline.tracking.holders import dead_holders, holding, let_go
 from lifline.tracking.origin import origin_tags
 from lifline.tracking.run import Run, find_run, holders_of
 from lifline.tracking.store import (
@@ -31,6 +31,7 @@ from lifline.tracking.uri import read_tracking_uri
 
 SEEDS_EXPERIMENT = "lifline-seeds"
 TUNING_EXPERIMENT = "lifline-tuning"
+NOBODY = ""
 MAX_FAILURE = 500
 """Characters of what is said of a failure."""
 
@@ -100,6 +101,7 @@ def study_run(params: Params, study: str) -> Iterator[Run]:
 def start_trial_run(parent: Run, params: Params, number: int) -> Run:
     """A run of a trial inside of `study_run`; the caller ends it, since trials may run beside each other."""
     tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, TRIAL_TAG: str(number)}
+    tags |= _holder_tag(parent.holder, "FAILED")  # as the trial is then; KILLED is a pruned one's
     run = _new_run(parent.client, parent.experiment_id, f"trial {number}", tags, params, parent.holder)
     try:
         run.log_params(params)
@@ -119,11 +121,15 @@ def end_trial_run(trial: Run, status: str, failure: str = "") -> None:
 
 
 def running_trials(parent: Run) -> list[tuple[int, Run]]:
-    """The numbers of the trials that have a RUNNING run, here or on another machine, and these runs."""
+    """The numbers of the trials that have a RUNNING run, here or on another machine, and these runs.
+
+    A run comes once for each of its holders, which all have to let go of it; one that nobody holds comes, too.
+    """
     return [
-        (int(run.data.tags[TRIAL_TAG]), Run(parent.client, run.info.run_id, parent.experiment_id, *holders_of(run)))
+        (int(run.data.tags[TRIAL_TAG]), Run(parent.client, run.info.run_id, parent.experiment_id, holder))
         for run in _children(parent, "RUNNING")
         if TRIAL_TAG in run.data.tags
+        for holder in holders_of(run) or {NOBODY}
     ]
 
 
@@ -154,14 +160,15 @@ def _opened(
     with translated_errors(uri), ExitStack() as stack:
         experiment_id = open_store(uri, experiment)
         client = steady_client(uri)
-        close_runs_of_dead_processes(client, uri)
+        _close_runs_of_dead_processes(client, uri)
         holder = stack.enter_context(holding(uri))
         with exclusive(uri):  # two that begin at once are to find the same run
             known = find_run(client, experiment_id, known_by, tags[known_by]) if known_by else None
-            all_tags = {} if known else {**origin_tags(holder), **tags}
+            holder_tag = _holder_tag(holder, "KILLED")
+            all_tags = {} if known else {**origin_tags(holder), **tags, **holder_tag}
             with signals_held_off():  # else there is a run that nobody closes
                 if known:
-                    run = _open_again(client, known, holder)
+                    run = _open_again(client, known, holder, holder_tag)
                 else:
                     run = _new_run(client, experiment_id, name, all_tags, params, holder)
                 stack.enter_context(_closing(run, uri))
@@ -177,14 +184,14 @@ def _opened(
 def _new_run(
     client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], params: Params, holder: str
 ) -> Run:
-    known = {RECIPE_TAG: nearest_recipe(params).describe(), HOLDER_TAG + holder: os.uname().nodename}
-    created = client.create_run(experiment_id, tags={**tags, **known}, run_name=name)
+    recipe = nearest_recipe(params).describe()
+    created = client.create_run(experiment_id, tags={**tags, RECIPE_TAG: recipe}, run_name=name)
     return Run(client, created.info.run_id, experiment_id, holder)
 
 
-def _open_again(client: MlflowClient, known: entities.Run, holder: str) -> Run:
+def _open_again(client: MlflowClient, known: entities.Run, holder: str, holder_tag: Mapping[str, str]) -> Run:
     run = Run(client, known.info.run_id, known.info.experiment_id, holder)
-    tags = {HOLDER_TAG + holder: os.uname().nodename}
+    tags = dict(holder_tag)
     stages, stage = known.data.tags.get("dvc_stage", "").split(), os.environ.get("DVC_STAGE")
     if stage and stage not in stages:
         tags["dvc_stage"] = " ".join([*stages, stage])
@@ -193,6 +200,31 @@ def _open_again(client: MlflowClient, known: entities.Run, holder: str) -> Run:
     if FAILURE_TAG in known.data.tags:
         run.client.delete_tag(run.run_id, FAILURE_TAG)
     return run
+
+
+def _holder_tag(holder: str, status_at_death: str) -> dict[str, str]:
+    return {HOLDER_TAG + holder: f"{status_at_death} {os.uname().nodename}"}
+
+
+def _close_runs_of_dead_processes(client: MlflowClient, uri: str) -> None:
+    """Close what a SIGKILL or a power cut left RUNNING, with the status that the opener wished for that case."""
+    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+    with exclusive(uri):  # nobody lets go of these runs meanwhile
+        for holder in dead_holders(uri):
+            its = f"tags.`{HOLDER_TAG}{holder}` LIKE '%'"
+            for found in list(all_pages(client.search_runs, experiments, its)):
+                run = Run(client, found.info.run_id, found.info.experiment_id, holder)
+                _let_go_of_dead(run, found.data.tags[HOLDER_TAG + holder])
+
+
+def _let_go_of_dead(run: Run, holder_tag: str) -> None:
+    found = run.read()
+    if found.info.status != "RUNNING":
+        run.release(run.holder)
+        return
+    if holders_of(found) <= {run.holder}:
+        run.set_tags({FAILURE_TAG: "its process died"})
+    run.end("FAILED" if holder_tag.startswith("FAILED ") else "KILLED")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from lifline.system.environment import SETTINGS
 from lifline.system.locks import locked
 from lifline.system.secrets import censored, shown
 from lifline.tracking import sqlite
+from lifline.tracking.client import client_of, steady_client
 from lifline.tracking.logs import quiet_mlflow
 from lifline.tracking.uri import VARIABLE, is_server, read_tracking_uri, sqlite_file
 
@@ -75,7 +76,7 @@ def unless_there() -> Iterator[None]:
 
 def open_experiment(uri: str, name: str) -> str:
     """The experiment's id; it is made where the store has none, with its artifacts here unless a server has its own."""
-    client = client_of(uri)
+    client = steady_client(uri)  # a run of another experiment may be open
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if is_server(uri) else artifacts_folder(uri).as_uri()
@@ -137,11 +138,6 @@ def reason(error: BaseException) -> str:
     plain = getattr(plain, "orig", None) or plain
     text = getattr(plain, "strerror", None) or str(plain).strip() or type(plain).__name__
     return shorten(text.splitlines()[0], 300, placeholder="...")
-
-
-def client_of(uri: str) -> MlflowClient:
-    """MLflow's client, of this store and its registry, whatever else is set."""
-    return MlflowClient(uri, registry_uri=uri)
 
 
 def _connect(uri: str, make: bool = False) -> None:

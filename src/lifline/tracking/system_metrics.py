@@ -28,6 +28,7 @@ class _Monitor(SystemMetricsMonitor):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run.run_id, tracking_uri=run.client.tracking_uri)
+        self.mlflow_logger.client = run.client  # in whose calls no signal interrupts
         self.run = run
         self.waits = True
 

@@ -13,4 +13,4 @@ DESCRIPTION_TAG = "mlflow.note.content"
 """MLflow's own, which its UI shows as Markdown."""
 
 HOLDER_TAG = "holder."
-"""Followed by the name of a process that holds the run."""
+"""Followed by the name of a process that holds the run; its value is the run's status if that dies, and its host."""
