@@ -157,6 +157,7 @@ def test_a_logged_model_predicts_on_what_numpy_makes_too(store, params, dtype):
     with tracking.run_of_model(HASH, params) as run:
         model_id = run.log_onnx(tiny_onnx())
     images = np.random.default_rng(0).random((2, 1, 28, 28)).astype(dtype)
+    mlflow.set_tracking_uri(store.tracking_uri)
     for uri in (f"models:/{model_id}", f"runs:/{run.run_id}/model"):
         model = mlflow.pyfunc.load_model(uri)
         assert model.predict({"image": images})["class"].tolist() == images.reshape(2, -1).argmax(1).tolist()
@@ -211,10 +212,10 @@ def test_other_settings_of_mlflows_change_nothing(store, params, workspace, monk
     assert not [path for path in ("registry.db", "replica.db", "elsewhere") if (workspace / path).exists()]
 
 
-@pytest.mark.parametrize("settings", [{"ENABLE_WORKSPACES": "true"}, {"WORKSPACE": "another"}])
+@pytest.mark.parametrize("settings", [{}, {"MLFLOW_WORKSPACE": "another"}])
 def test_a_file_has_no_workspaces(store, params, monkeypatch, settings):
-    for name, value in settings.items():
-        monkeypatch.setenv(f"MLFLOW_{name}", value)
+    for name, value in {"MLFLOW_ENABLE_WORKSPACES": "true", **settings}.items():
+        monkeypatch.setenv(name, value)
     with tracking.run_of_model(HASH, params) as run:
         pass
     assert run.read().info.status == "FINISHED"
