@@ -115,6 +115,7 @@ def test_the_champion_loads_with_pyfunc_and_predicts(store, export, lifline):
     export(0.9)
     lifline("champion")
     image = np.random.default_rng(0).random((2, 1, 28, 28), dtype=np.float32)
+    mlflow.set_tracking_uri(store.tracking_uri)
     outputs = mlflow.pyfunc.load_model(URI).predict({"image": image})
     assert outputs["class"].tolist() == image.reshape(2, -1).argmax(1).tolist()
 

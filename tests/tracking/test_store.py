@@ -278,6 +278,12 @@ def test_what_came_of_a_lost_connection_names_that():
     assert reason(chained(refused, gone, LOST)) == "Connection refused"
 
 
+def test_errors_that_were_raised_for_each_other_have_a_reason():
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__cause__ = other, one
+    assert reason(one) == "one"
+
+
 def test_what_came_of_an_interruption_is_one():
     with pytest.raises(KeyboardInterrupt), translated_errors("sqlite:////mlflow.db"):
         raise chained(KeyboardInterrupt(), LOST)

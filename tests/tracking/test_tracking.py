@@ -157,6 +157,7 @@ def test_a_logged_model_predicts_on_what_numpy_makes_too(store, params, dtype):
     with tracking.run_of_model(HASH, params) as run:
         model_id = run.log_onnx(tiny_onnx())
     images = np.random.default_rng(0).random((2, 1, 28, 28)).astype(dtype)
+    mlflow.set_tracking_uri(store.tracking_uri)
     for uri in (f"models:/{model_id}", f"runs:/{run.run_id}/model"):
         model = mlflow.pyfunc.load_model(uri)
         assert model.predict({"image": images})["class"].tolist() == images.reshape(2, -1).argmax(1).tolist()
@@ -211,6 +212,30 @@ def test_other_settings_of_mlflows_change_nothing(store, params, workspace, monk
     assert not [path for path in ("registry.db", "replica.db", "elsewhere") if (workspace / path).exists()]
 
 
+@pytest.mark.parametrize("settings", [{}, {"MLFLOW_WORKSPACE": "another"}])
+def test_a_file_has_no_workspaces(store, params, monkeypatch, settings):
+    for name, value in {"MLFLOW_ENABLE_WORKSPACES": "true", **settings}.items():
+        monkeypatch.setenv(name, value)
+    with tracking.run_of_model(HASH, params) as run:
+        pass
+    assert run.read().info.status == "FINISHED"
+
+
+def test_a_run_does_not_change_where_others_of_the_process_log(store, params):
+    before = mlflow.get_tracking_uri()
+    with tracking.run_of_model(HASH, params):
+        pass
+    assert mlflow.get_tracking_uri() == before
+
+
+@pytest.mark.parametrize("name", ["SAMPLING_INTERVAL", "SAMPLES_BEFORE_LOGGING"])
+@pytest.mark.parametrize("value", ["often", "-1"])
+def test_a_setting_of_the_machines_metrics_that_cannot_be_is_named(store, params, monkeypatch, name, value):
+    monkeypatch.setenv(f"MLFLOW_SYSTEM_METRICS_{name}", value)
+    with pytest.raises(TrackingError, match=f"{name} is '{value}'; allowed is"), tracking.training_run(params, "cpu"):
+        pass
+
+
 def test_a_run_names_who_served_the_data(store, params):
     with tracking.run_of_model(HASH, params) as before:
         before.log_dataset("mnist-test", "test")
@@ -221,6 +246,16 @@ def test_a_run_names_who_served_the_data(store, params):
     assert "unknown" in sources[0]
     assert json.loads(sources[1])["url"] == "https://mirror.example/mnist/"
     assert after.read().data.tags["data_source"] == "https://mirror.example/mnist/"
+
+
+@pytest.mark.parametrize("login", ["", "me:***@", "***@"])
+def test_a_source_of_ones_own_is_a_link_too(store, params, login):
+    record_source(f"LIFLINE_MNIST_SOURCE=https://{login}mirror.example/mnist/")
+    with tracking.run_of_model(HASH, params) as run:
+        run.log_dataset("mnist-test", "test")
+    dataset = run.read().inputs.dataset_inputs[0].dataset
+    assert dataset.source_type == "http"
+    assert json.loads(dataset.source)["url"] == "https://mirror.example/mnist/"
 
 
 def test_a_run_of_a_model_that_was_trained_elsewhere_says_so(store, params):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from playwright.sync_api import expect
 
 from lifline.presets import change_params
 from lifline.tracking import runs as tracking
-from tests.conftest import ROOT, write_tutorial_params
+from tests.conftest import ROOT, assert_one_line_error, write_tutorial_params
 from tests.tracking.runs import all_runs, answers, free_port, mlflow_server, wait_for
 
 PATIENCE = 30_000
@@ -104,6 +105,14 @@ def ui_of_odd_folder(tmp_path, params, monkeypatch):
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_port_that_another_program_has_is_named_before_the_link(store, lifline):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = lifline("ui", "--port", str(port))
+    assert out == ""
+    assert_one_line_error((code, err), f"port {port} is in use")
 
 
 def test_a_tracking_servers_own_ui_is_named_without_its_password(lifline, monkeypatch, workspace):

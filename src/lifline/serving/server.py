@@ -2,9 +2,7 @@
 
 import asyncio
 import base64
-import errno
 import hashlib
-import os
 import re
 import signal
 import socket
@@ -25,16 +23,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from lifline.errors import LiflineError, PictureError
+from lifline.errors import PictureError
 from lifline.serving.picture import FORMATS, read_digit
 from lifline.serving.predictor import Prediction, Predictor
+from lifline.system.ports import HOST, listen
 from lifline.system.signals import handlers_kept
 
-HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")
 """What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
 
-MAX_PORT = 65_535
 TYPES = tuple(FORMATS.values())
 MAX_BYTES = 5_000_000
 MAX_PIXELS = 25_000_000
@@ -145,17 +142,6 @@ class _Connection(H11Protocol):
     def _drop(self) -> None:
         self.connections.discard(self)
         self.transport.abort()
-
-
-def listen(port: int) -> socket.socket:
-    """A socket of this machine's own, with a port; for 0, a free one."""
-    if not 0 <= port <= MAX_PORT:
-        raise LiflineError(f"port is {port}; allowed is a whole number from 0 to {MAX_PORT}")
-    try:
-        return socket.create_server((HOST, port))
-    except OSError as error:
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {os.strerror(error.errno or 0)}"
-        raise LiflineError(f"port {port} {reason}; --port takes another") from None
 
 
 def application(predictor: Predictor) -> Starlette:

@@ -18,7 +18,6 @@ from lifline.tracking import store as tracking_store
 from lifline.tracking.run import Run
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 from lifline.tracking.tags import MODEL_TAG
-from lifline.tracking.uri import read_tracking_uri
 
 NAME = "lifline"
 CHAMPION = "champion"
@@ -45,7 +44,7 @@ def register(run: Run, model_id: str, test_accuracy: float, class_mismatches: in
         card: the version's description, in Markdown.
     """
     client, model_sha256, source = run.client, run.read().data.tags[MODEL_TAG], f"models:/{model_id}"
-    with tracking_store.exclusive(read_tracking_uri()):
+    with tracking_store.exclusive(client.tracking_uri):
         its = f"name = '{NAME}' and tags.{MODEL_TAG} = '{model_sha256}'"
         for known in all_pages(client.search_model_versions, its):
             if known.source == source:
@@ -76,8 +75,7 @@ def make_champion(version: str | None, force: bool) -> str:
             proven, and `force` is false.
         TrackingError: MLflow cannot be reached.
     """
-    uri = read_tracking_uri()
-    with tracking_store.store() as client, tracking_store.exclusive(uri):
+    with tracking_store.store() as client, tracking_store.exclusive(client.tracking_uri):
         found = all_pages(client.search_model_versions, f"name = '{NAME}'")
         versions: dict[str, ModelVersion] = {str(each.version): each for each in found}
         if not versions:

@@ -8,7 +8,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TypeVar
 
-import mlflow
 import requests
 import sqlalchemy
 from mlflow import MlflowClient
@@ -28,6 +27,9 @@ from lifline.tracking.uri import VARIABLE, is_server, read_tracking_uri, sqlite_
 EXPERIMENT = "lifline"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training, not for agents
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+WORKSPACES = ("MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE")
+"""Settings of what only a server has; they would have MLflow find nothing in a store of lifline's."""
+
 STORE_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
 HOW_TO_REGISTER = (
     "`dvc repro` trains and registers a model; where it says that all is up to date, "
@@ -53,7 +55,6 @@ def store() -> Iterator[MlflowClient]:
 def open_store(uri: str, experiment: str) -> str:
     """Connect, and return the id of the experiment; both are made where they are not there."""
     _connect(uri, make=True)
-    mlflow.set_tracking_uri(uri)
     with translated_errors(uri), failing_fast(), exclusive(uri):
         return open_experiment(uri, experiment)
 
@@ -143,6 +144,9 @@ def reason(error: BaseException) -> str:
 def _connect(uri: str, make: bool = False) -> None:
     """See that the store is there and answers."""
     quiet_mlflow()
+    if not is_server(uri):
+        for name in WORKSPACES:
+            os.environ.pop(name, None)
     advice = f"; start that server, or unset {VARIABLE} to use the store of this repository" if is_server(uri) else ""
     with translated_errors(uri, advice), failing_fast():
         try:
@@ -183,6 +187,6 @@ def _no_store(uri: str) -> TrackingError:
 def _first_of_chain(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     """The error of this kind that others in the chain were raised for."""
     chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     return next((inner for inner in reversed(chain) if isinstance(inner, kind)), None)

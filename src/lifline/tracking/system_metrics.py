@@ -1,10 +1,17 @@
 """What the machine does while a network is trained."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import TIMEOUT_MAX
 
+from mlflow.environment_variables import (
+    MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING,
+    MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL,
+    _EnvironmentVariable,
+)
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+from lifline.errors import TrackingError
 from lifline.system.signals import signals_held_off
 from lifline.tracking.run import Run
 from lifline.tracking.store import failing_fast
@@ -12,7 +19,13 @@ from lifline.tracking.store import failing_fast
 
 @contextmanager
 def system_metrics(run: Run) -> Iterator[None]:
-    """Log processor, memory, disk and network to a run while the body runs."""
+    """Log processor, memory, disk and network to a run while the body runs.
+
+    Raises:
+        TrackingError: MLflow's settings of how often cannot be.
+    """
+    for setting in (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL, MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING):
+        _check(setting)
     monitor = _Monitor(run)
     monitor.start()
     try:
@@ -21,6 +34,14 @@ def system_metrics(run: Run) -> Iterator[None]:
     finally:
         with signals_held_off(), failing_fast():
             monitor.finish()
+
+
+def _check(setting: _EnvironmentVariable) -> None:
+    with suppress(ValueError):
+        value = setting.get()
+        if value is None or 0 < value <= TIMEOUT_MAX:
+            return
+    raise TrackingError(f"{setting.name} is {setting.get_raw()!r}; allowed is a {setting.type.__name__} above 0")
 
 
 class _Monitor(SystemMetricsMonitor):

@@ -3,10 +3,10 @@
 import json
 import os
 import sys
-from urllib.parse import urlsplit
 
+from lifline.system.ports import HOST, listen
 from lifline.tracking.store import EXPERIMENT, artifacts_folder, store
-from lifline.tracking.uri import is_server, read_tracking_uri
+from lifline.tracking.uri import is_server, read_tracking_uri, without_credentials
 
 VIEW = "lifline"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"  # by which the UI knows a view that was shared
@@ -19,9 +19,11 @@ def serve_ui(port: int) -> None:
     The link leads past the UI's start page, which is for agents, to the runs with their accuracies.
 
     Raises:
-        TrackingError: there is no store yet, or it cannot be reached.
+        LiflineError: the port cannot be had; there is no store yet, or it cannot be reached.
     """
     uri = read_tracking_uri()
+    if not is_server(uri):
+        listen(port).close()  # MLflow says that a port is taken in a minute, and in many lines
     with store() as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment and experiment.lifecycle_stage == "active":
@@ -29,7 +31,7 @@ def serve_ui(port: int) -> None:
             page = f"experiments/{experiment.experiment_id}/runs"
         else:
             page = "experiments"
-    address = _without_credentials(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
+    address = without_credentials(uri).rstrip("/") if is_server(uri) else f"http://{HOST}:{port}"
     link = f"{address}/#/{page}?workflowType=machine_learning&viewStateShareKey={VIEW}"
     print(f"the runs, as soon as the server answers: {link}", flush=True)
     if not is_server(uri):
@@ -38,10 +40,5 @@ def serve_ui(port: int) -> None:
             "MLFLOW_REGISTRY_STORE_URI": uri,
             "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts_folder(uri).as_uri(),
         }
-        command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
         os.execve(sys.executable, command, os.environ | settings)  # noqa: S606 - no shell
-
-
-def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl().rstrip("/")

@@ -48,6 +48,12 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in SERVERS
 
 
+def without_credentials(url: str) -> str:
+    """A link that may be shown: without login and query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
 def _is_allowed(uri: str) -> bool:
     try:
         if is_server(uri):
