@@ -43,10 +43,10 @@ def _train(params: Params, training_images: LabelledImages) -> bytes:
     quick = changed(
         params,
         network={"hidden": NUM_HIDDEN, "num_steps": NUM_STEPS, "beta": 0.9},
-        train={"epochs": 2, "batch_size": 100, "learning_rate": 3e-3, "loss": "rate_mse"},
+        train={"epochs": 3, "batch_size": 100, "learning_rate": 3e-3, "loss": "rate_mse"},
     )
     state = TrainingState(new_network(quick.network, MNIST, seed=1), seed=1)
-    for _ in fit(state, first(training_images, 20_000), first(training_images, 100), quick):
+    for _ in fit(state, first(training_images, 40_000), first(training_images, 100), quick):
         pass
     model = to_onnx(state.network, quick.network.decoding, {"class_names": list(MNIST.class_names)})
     return model.SerializeToString()

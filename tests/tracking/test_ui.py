@@ -13,12 +13,13 @@ import mlflow
 import pytest
 from playwright.sync_api import expect
 
+from lifline.figures.style import as_png
 from lifline.presets import change_params
 from lifline.tracking import runs as tracking
 from tests.conftest import ROOT, assert_one_line_error, write_tutorial_params
 from tests.tracking.runs import all_runs, answers, free_port, mlflow_server, wait_for
 
-PATIENCE = 30_000
+PATIENCE = 120_000
 """Milliseconds: the UI is a large program, and tests may share a processor."""
 
 TWO_FIGURES = """() => {
@@ -30,6 +31,7 @@ TWO_FIGURES = """() => {
 @pytest.fixture
 def ui(workspace, stage, monkeypatch):
     """A tracking server with two models that went through the pipeline; yields its address and the runs."""
+    monkeypatch.setattr("lifline.figures.style.as_png", as_png)  # real figures, which the workspace leaves blank
     with mlflow_server(workspace / "server") as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         for beta in (0.95, 0.5):

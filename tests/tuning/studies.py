@@ -1,11 +1,14 @@
 """What tests of studies share. Run as a script, it is `lifline` with trials on few images."""
 
+import os
+import signal
 import sys
+from itertools import count
 
 import mlflow
 
 from lifline.params import read_params
-from lifline.tuning import driver
+from lifline.tuning import driver, workers
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.winner import all_studies
 
@@ -78,7 +81,16 @@ def _main():
 
     load_images, driver.load_images = driver.load_images, few
     driver.draw_study = lambda _: {}
+    if "KILLED_IN_TRIAL" in os.environ:
+        train, begun = workers.train_trial, count()
+        workers.train_trial = lambda *trial: (
+            kill() if next(begun) == int(os.environ["KILLED_IN_TRIAL"]) else train(*trial)
+        )
     main()
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

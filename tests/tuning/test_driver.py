@@ -1,6 +1,7 @@
 """`lifline tune` on MLflow and Optuna's journal: what a study tells both, and what is left where it is stopped."""
 
 import itertools
+import os
 import signal
 import subprocess
 import weakref
@@ -20,7 +21,6 @@ from lifline.tuning import trial as training_of_trials
 from lifline.tuning.study import DRIVER, TRAINED, counted, is_retried, retry_of
 from lifline.tuning.trial import Score
 from tests.conftest import first
-from tests.tracking.runs import wait_for
 from tests.tuning.studies import (
     LIFLINE,
     NUM_IMAGES,
@@ -191,11 +191,10 @@ def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, m
 def test_after_a_sigkill_no_trial_is_lost_and_none_counted_twice(ready):
     whole = outcome(finish(num_trials=4))
     forget(ready)
-    children = len(runs(ready)[1])
-    process = subprocess.Popen([*LIFLINE, "tune", "--trials", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(lambda: len(runs(ready)[1]) == children + 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    done = subprocess.run(
+        [*LIFLINE, "tune", "--trials", "4"], env=os.environ | {"KILLED_IN_TRIAL": "2"}, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert "RUNNING" in {trial.state.name for trial in the_study().trials}
     trials = finish(num_trials=4)
     retried = [number for trial in trials if (number := retry_of(trial)) is not None]
