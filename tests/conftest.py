@@ -65,6 +65,12 @@ def signals_as_before():
 
 
 @pytest.fixture(autouse=True)
+def no_store_of_another_test():
+    yield
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(autouse=True)
 def no_process_stays():
     with none_left_behind():
         yield

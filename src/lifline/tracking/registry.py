@@ -1,6 +1,7 @@
 """MLflow's model registry: each exported network is a version of `lifline`, one of them is the champion."""
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
 from lifline.errors import RegistryError
 from lifline.tracking import store as tracking_store
 from lifline.tracking.run import Run
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 from lifline.tracking.tags import MODEL_TAG
+from lifline.tracking.uri import VARIABLE
 
 NAME = "lifline"
 CHAMPION = "champion"
@@ -52,19 +55,32 @@ def register(run: Run, model_id: str, test_accuracy: float, class_mismatches: in
                 return str(known.version)
         with tracking_store.unless_there():
             client.create_registered_model(NAME, description="Spiking networks for MNIST, as ONNX.")
-        made = client.create_model_version(
-            NAME,
-            source,
-            run.run_id,
-            tags={
-                MODEL_TAG: model_sha256,
-                ACCURACY_TAG: repr(test_accuracy),
-                MISMATCHES_TAG: str(class_mismatches),
-            },
-            description=card[:MAX_DESCRIPTION],
-            model_id=model_id,
-        )
+        with _the_global_store(client.tracking_uri):
+            made = client.create_model_version(
+                NAME,
+                source,
+                run.run_id,
+                tags={
+                    MODEL_TAG: model_sha256,
+                    ACCURACY_TAG: repr(test_accuracy),
+                    MISMATCHES_TAG: str(class_mismatches),
+                },
+                description=card[:MAX_DESCRIPTION],
+                model_id=model_id,
+            )
     return str(made.version)
+
+
+@contextmanager
+def _the_global_store(uri: str) -> Iterator[None]:
+    """Let MLflow's registry find a version's model: it looks in the global store, whatever its client's is."""
+    before = os.environ.get(VARIABLE)
+    try:
+        with _use_tracking_uri(uri):
+            yield
+    finally:
+        if before is not None:  # MLflow has dropped it
+            os.environ[VARIABLE] = before
 
 
 def make_champion(version: str | None, force: bool) -> str:
