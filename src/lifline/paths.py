@@ -5,6 +5,9 @@ from pathlib import Path
 
 from lifline.errors import LiflineError
 
+SOURCE_VARIABLE = "LIFLINE_MNIST_SOURCE"
+"""Names a mirror of the data: a directory or a URL."""
+
 DATA = Path("data/mnist")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")

@@ -6,7 +6,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lifline.data.datasets import MNIST
-from lifline.download import SOURCE_VARIABLE
+from lifline.paths import SOURCE_VARIABLE
 from lifline.provenance import recorded_source
 from lifline.tracking.uri import without_credentials
 
