@@ -128,8 +128,8 @@ def test_a_study_is_promoted_from_there(store, ready, command, monkeypatch):
 
 
 def test_a_server_that_goes_away_ends_the_study_and_the_study_goes_on(store, cluster, ready):
-    driver = tuning(store.url, 5)
-    wait_for(lambda: len(trials(store)) == 2, driver)
+    driver = tuning(store.url, 50)
+    wait_for(lambda: len(trials(store)) >= 2, driver)
     cluster.stop()
     try:
         _, error = driver.communicate()
@@ -140,12 +140,13 @@ def test_a_server_that_goes_away_ends_the_study_and_the_study_goes_on(store, clu
     assert error.count("\n") == 1
     parent, children = runs(ready)
     assert {parent.info.status, children[-1].info.status} == {"FAILED"}
-    assert len(counted(finish(num_trials=3, storage=store.url))) == 3
+    done = len(counted(finish(num_trials=1, storage=store.url)))
+    assert len(counted(finish(num_trials=done + 1, storage=store.url))) == done + 1
 
 
 def test_interrupted_it_says_so(store, ready):
     driver = tuning(store.url, 50)
-    wait_for(lambda: len(trials(store)) == 2, driver)
+    wait_for(lambda: len(trials(store)) >= 2, driver)
     driver.send_signal(signal.SIGINT)
     _, error = driver.communicate()
     assert (driver.returncode, error) == (130, "error: interrupted\n")

@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_costs_its_trial_alone(ready, cluster):
 
 @pytest.mark.slow
 def test_a_node_that_goes_away_costs_its_trial_alone(ready, cluster):
-    longer_trials(ready, epochs=8)
+    longer_trials(ready, epochs=80)
     watcher = Saboteur(lambda: cluster.remove_node(cluster.nodes_with_a_cpu.pop(), allow_graceful=False))
     assert_one_was_tried_again(finish(3, watcher, workers=RayWorkers(2, cluster.address)), ready)
 
@@ -146,7 +146,7 @@ def test_what_no_node_has_is_refused(ready, cluster, command):
 
 @pytest.mark.slow
 def test_after_a_sigkill_of_the_driver_no_worker_is_left_and_the_study_goes_on(ready):
-    longer_trials(ready, epochs=8)
+    longer_trials(ready, epochs=80)
     driver = subprocess.Popen(
         [*LIFLINE, "tune", "--trials", "2", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
