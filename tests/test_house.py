@@ -20,7 +20,7 @@ DVC_YAML = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC_YAML["stages"]
 
 FOUNDATION = {"__init__.py", "errors.py", "paths.py", "system"}
-"""What all stand on; it decides no bit of what a stage leaves."""
+"""What all stand on; it decides no bit of a trained network."""
 
 WATCHING = {"cli.py", "command.py", "experiments", "presets.py", "provenance.py", "serving", "tracking", "tuning"}
 """What shows, keeps and drives."""
