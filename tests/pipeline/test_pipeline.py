@@ -202,6 +202,23 @@ def test_the_exported_model_is_a_version_that_can_be_champion(champion, test_ima
         assert model.input_example["image"].shape == (1, 1, 28, 28)
 
 
+@pytest.mark.slow
+def test_a_clone_that_has_the_outputs_from_a_cache_registers_what_it_has(clone, mnist_folder, tmp_path):
+    copy = Clone(tmp_path / "copy", mnist_folder)
+    clone.git("clone", "--quiet", str(clone.folder), str(copy.folder))
+    copy.dvc("cache", "dir", "--local", str(clone.folder / ".dvc/cache"))
+    copy.dvc("checkout")
+    assert "up to date" in copy.dvc("repro")
+    refused = subprocess.run(
+        ["lifline", "champion"], cwd=copy.folder, env=copy.environment, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    advised = re.search(r"`(dvc repro .*?)`", refused.stderr)
+    copy.run(*advised[1].split())
+    assert "models:/lifline@champion is version 1" in copy.run("lifline", "champion")
+    assert copy.git("status", "--porcelain") == ""
+
+
 def test_the_readmes_programs_run(champion):
     programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert len(programs) == 2
