@@ -1,7 +1,10 @@
-"""Names by which params and networks choose: of surrogates, losses and decodings."""
+"""Names by which params, networks and data sets choose."""
 
 from typing import Literal
 
+Coding = Literal["constant", "latency", "rate"]
 Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
 LossName = Literal["membrane_ce", "count_ce", "rate_mse"]
 SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
+Preparation = Literal["handwriting", "on_black", "plain"]
+"""Of a picture: a dark or light sign cut out and centred by its mass; put on black; or only resized."""

@@ -1,89 +1,93 @@
-"""Data sets as values: what they hold, and the files in which they are published."""
+"""A data set as a value: its images in parts to learn from and to be tested on, and what they are; to a file and back."""
 
-import hashlib
-import math
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from lifline.choices import Preparation
+from lifline.data.images import LabelledImages
+from lifline.data.tensor_file import DamagedError, pack, unpack
+from lifline.errors import DataError
+from lifline.system.files import write_bytes
+
+MAX_SIDE = 512
+"""Pixels, of an image."""
+
+CHANNELS = (1, 3)
+"""Grey, or red, green and blue."""
+
+MAX_CLASSES = 1_000
 
 
-class IdxFile(NamedTuple):
-    """A file in the IDX format: its name, its shape, and the SHA-256 of its unpacked bytes.
+class DatasetInfo(BaseModel):
+    """What the images of a data set are."""
 
-    The format: http://yann.lecun.com/exdb/mnist/ (Y. LeCun, C. Cortes, C. Burges).
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    name: str
-    shape: tuple[int, ...]
-    sha256: str
+    name: Annotated[str, Field(min_length=1)]
+    """As runs name it."""
 
-    @property
-    def header(self) -> bytes:
-        """IDX header: two zero bytes, 8 for unsigned bytes, the number of axes, each axis's length."""
-        return bytes([0, 0, 8, len(self.shape)]) + b"".join(length.to_bytes(4, "big") for length in self.shape)
+    title: str
+    """As people name it."""
 
-    @property
-    def num_bytes(self) -> int:
-        """The length of the file."""
-        return len(self.header) + math.prod(self.shape)
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Of an image: channels, height, width."""
+
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """By label."""
+
+    preparation: Preparation
+    """How a picture from elsewhere is made into such an image."""
+
+    published: str = ""
+    """The publisher's page."""
+
+    licence: str = ""
 
 
 class Dataset(NamedTuple):
     """A set of labelled images, in parts to learn from and to be tested on."""
 
-    name: str
-    """As files and runs name it."""
+    info: DatasetInfo
+    train: LabelledImages
+    test: LabelledImages
 
-    title: str
-    """As people name it."""
-
-    shape: tuple[int, ...]
-    """Of an image: channels, height, width."""
-
-    class_names: tuple[str, ...]
-    """By label."""
-
-    train: tuple[IdxFile, IdxFile]
-    """Images and labels."""
-
-    test: tuple[IdxFile, IdxFile]
-
-    source: str
-    """The publisher's page."""
-
-    @property
-    def files(self) -> tuple[IdxFile, ...]:
-        """All its files."""
-        return (*self.train, *self.test)
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of its files' SHA-256 sums, which identifies it."""
-        return hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
+    sha256: str
+    """Of all that it holds."""
 
 
-MNIST = Dataset(
-    name="mnist",
-    title="MNIST",
-    shape=(1, 28, 28),
-    class_names=tuple("0123456789"),
-    train=(
-        IdxFile(
-            "train-images-idx3-ubyte",
-            (60_000, 28, 28),
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        ),
-        IdxFile(
-            "train-labels-idx1-ubyte", (60_000,), "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-        ),
-    ),
-    test=(
-        IdxFile(
-            "t10k-images-idx3-ubyte",
-            (10_000, 28, 28),
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        ),
-        IdxFile(
-            "t10k-labels-idx1-ubyte", (10_000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-        ),
-    ),
-    source="http://yann.lecun.com/exdb/mnist/",
-)
+def dataset_bytes(info: DatasetInfo, train: LabelledImages, test: LabelledImages) -> bytes:
+    """Return what a data set's file holds; equal ones give equal bytes."""
+    tensors = {
+        f"{part}.{name}": tensor
+        for part, data in (("train", train), ("test", test))
+        for name, tensor in data._asdict().items()
+    }
+    return pack(tensors, info.model_dump(mode="json"))
+
+
+def save_dataset(info: DatasetInfo, train: LabelledImages, test: LabelledImages, path: Path) -> None:
+    """Write a data set, whole or not at all."""
+    write_bytes(path, dataset_bytes(info, train, test))
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read a data set.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds no data set.
+    """
+    try:
+        tensors, header, sha256 = unpack(path)
+        info = DatasetInfo.model_validate(header)
+        train, test = (LabelledImages(tensors[f"{part}.images"], tensors[f"{part}.labels"]) for part in ("train", "test"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; `dvc repro download` makes it") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except DamagedError as error:
+        raise DataError(f"{path} is damaged: {error}; `dvc repro -f download` makes it again") from None
+    except (ValidationError, KeyError):
+        raise DataError(f"{path} holds no data set of lifline's; `dvc repro -f download` makes it again") from None
+    return Dataset(info, train, test, sha256)

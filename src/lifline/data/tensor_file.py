@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import torch
@@ -27,8 +27,18 @@ def pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
     return save(dict(tensors), metadata={HEADER: json.dumps(whole, sort_keys=True)})
 
 
-def unpack(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file's tensors and its header.
+class Unpacked(NamedTuple):
+    """What a file of tensors holds."""
+
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+
+    sha256: str
+    """Of both."""
+
+
+def unpack(path: Path) -> Unpacked:
+    """Read a file, and check every bit of it.
 
     Raises:
         DamagedError: the file is no file of tensors, has no SHA-256, or another.
@@ -44,7 +54,7 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     recorded = header.pop(SHA256, "none") if isinstance(header, dict) else "none"
     if recorded != (found := _sha256(tensors, header)):
         raise DamagedError(f"its SHA-256 is {found}, recorded is {recorded}")
-    return tensors, header
+    return Unpacked(tensors, header, found)
 
 
 def _sha256(tensors: Mapping[str, Tensor], header: Any) -> str:
