@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 from lifline.data.datasets import MNIST
 from lifline.errors import ModelError
 from lifline.models.model import load_model, load_model_for, new_network, save_model
-from lifline.models.tensor_file import pack
+from lifline.data.tensor_file import pack
 from tests.conftest import changed, untrained
 
 

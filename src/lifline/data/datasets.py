@@ -1,4 +1,4 @@
-"""A data set as a value: its images in parts to learn from and to be tested on, and what they are; to a file and back."""
+"""A data set as a value: its images in parts to learn from and to be tested on, and what they are."""
 
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -44,6 +44,9 @@ class DatasetInfo(BaseModel):
     """The publisher's page."""
 
     licence: str = ""
+
+    origin: str = ""
+    """SHA-256 of the files of which it was made, and of what was asked of them."""
 
 
 class Dataset(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 
 from lifline.errors import TrainingError
 from lifline.experiments.fingerprint import fingerprint
-from lifline.models.tensor_file import DamagedError, pack, unpack
+from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.system.files import write_bytes

@@ -12,7 +12,7 @@ from lifline.data.batches import batches_in_order
 from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.models.tensor_file import DamagedError, pack, unpack
+from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif

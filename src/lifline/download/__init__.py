@@ -1,0 +1,1 @@
+"""Where data sets come from: published ones, and the user's own."""
