@@ -1,14 +1,17 @@
-"""Stage download: MNIST's four IDX files -> data/mnist/."""
+"""Stage download: the data set that params.yaml names -> data/images.safetensors."""
 
 from lifline.command import run_command
-from lifline.download import download_mnist
+from lifline.download.obtain import obtain_dataset
+from lifline.params import read_params
 from lifline.paths import DATA
 from lifline.provenance import record_source
 
 
 def main() -> None:
-    """Fetch MNIST from the first source that serves it."""
-    record_source(download_mnist(DATA))
+    """Make the data set one file for all stages: fetched from the first source that serves it, or the user's own."""
+    dataset, source = obtain_dataset(read_params().data, DATA)
+    if source is not None:
+        record_source(dataset.sha256, source)
 
 
 if __name__ == "__main__":

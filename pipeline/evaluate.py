@@ -1,8 +1,7 @@
-"""Stage evaluate: models/model.safetensors, data/mnist/ -> reports/: evaluation.json, two tables, figures/."""
+"""Stage evaluate: models/model.safetensors, data/images.safetensors -> reports/: evaluation.json, two tables, figures/."""
 
 from lifline.command import run_command
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 from lifline.device import choose_device
 from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.figures.evaluation import evaluation_figures
@@ -17,16 +16,16 @@ def main() -> None:
     """Show the trained network all test images, stopped after each of its steps and whole."""
     params = read_params()
     device = choose_device(params.train.device)
-    model, model_sha256 = load_model_for(params.network, MODEL), sha256_of(MODEL)
+    dataset = load_dataset(DATA)
+    model, model_sha256 = load_model_for(params.network, dataset.info, MODEL), sha256_of(MODEL)
     model.network.to(device)
-    test = load_images(MNIST, DATA, "test").to(device)
+    test = dataset.test.to(device)
     with tracking.run_of_model(model_sha256, params) as run:
-        run.log_dataset("mnist-test", "test")
+        run.log_dataset(dataset, "test")
         evaluations = evaluate_by_num_steps(model, test)
         report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
         report.write(EVALUATION)
-        columns = {"actual": evaluation.labels, "predicted": evaluation.decided}
-        write_csv(PREDICTIONS, list(columns), zip(*(column.tolist() for column in columns.values()), strict=True))
+        write_csv(PREDICTIONS, ["actual", "predicted"], evaluation.class_pairs())
         bins = list(evaluation.firing_rate_histogram())
         write_csv(FIRING_RATES, list(bins[0]), (each.values() for each in bins))
         figures = evaluation_figures(model, test, evaluations)

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from lifline.command import run_command
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 from lifline.evaluation.report import EvaluationReport
 from lifline.export.card import model_card
 from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
@@ -29,23 +28,20 @@ from lifline.tracking.registry import register
 def main() -> None:
     """Export the trained network to ONNX, and prove on all test images that it is the same network."""
     params = read_params()
-    trained, model_sha256 = load_model_for(params.network, MODEL), sha256_of(MODEL)
-    network, decoding = trained.network, params.network.decoding
-    test = load_images(MNIST, DATA, "test")
+    dataset = load_dataset(DATA)
+    trained, model_sha256 = load_model_for(params.network, dataset.info, MODEL), sha256_of(MODEL)
     evaluation = EvaluationReport.read(EVALUATION, model_sha256)
     with tracking.run_of_model(model_sha256, params) as run:
-        model = to_onnx(
-            network, decoding, onnx_metadata(params, trained.class_names, model_sha256, evaluation.accuracy)
-        )
-        comparison = compare_with_network(model, network, decoding, test)
+        model = to_onnx(trained, onnx_metadata(params, trained, model_sha256, evaluation.accuracy))
+        comparison = compare_with_network(model, trained, dataset.test)
         for output in (ONNX_MODEL, MODEL_CARD):
             output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
-        card = model_card(params, evaluation, comparison)
+        card = model_card(params, dataset, evaluation, comparison)
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
         write_bytes(MODEL_CARD, card.encode())
-        run.log_dataset("mnist-test", "test")
+        run.log_dataset(dataset, "test")
         figures = FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
         run.log_missing({"test": evaluation.as_metrics()}, EVALUATION, PREDICTIONS, FIRING_RATES, *figures)
         run.log_metrics({"export": comparison._asdict()})

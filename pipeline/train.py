@@ -1,10 +1,9 @@
-"""Stage train: data/mnist/, params.yaml -> models/model.safetensors, reports/train.json, reports/loss.csv."""
+"""Stage train: data/images.safetensors, params.yaml -> models/model.safetensors, reports/train.json, reports/loss.csv."""
 
 from collections.abc import Iterator
 
 from lifline.command import run_command
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.training import train_tracked
@@ -23,10 +22,13 @@ def main() -> None:
     """Train the network that the params describe, and track it."""
     params = read_params()
     device = choose_device(params.train.device)
-    images = load_images(MNIST, DATA, "train")
-    with checkpoint_of(params, device) as checkpoint, tracking.training_run(params, describe_device(device)) as run:
-        state = train_tracked(params, images, device, checkpoint, run)
-        save_model(Model(state.network, params.network, MNIST.class_names), MODEL)
+    dataset = load_dataset(DATA)
+    with (
+        checkpoint_of(params, dataset.sha256, device) as checkpoint,
+        tracking.training_run(params, describe_device(device)) as run,
+    ):
+        state = train_tracked(params, dataset, device, checkpoint, run)
+        save_model(Model(state.network, params.network, dataset.info), MODEL)
         last = state.reports[-1]
         write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))

@@ -12,7 +12,7 @@ class ParamsError(LiflineError):
 
 
 class DataError(LiflineError):
-    """MNIST cannot be obtained, or its files are not the published ones."""
+    """A data set cannot be obtained, or is not what it should be."""
 
 
 class ModelError(LiflineError):

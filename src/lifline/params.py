@@ -44,8 +44,14 @@ class Section(BaseModel):
 class DataParams(Section):
     """Which images train the network."""
 
-    validation_size: Annotated[int, Field(ge=1, le=59_999)]
-    """Training images held out for validation: the last ones of the 60,000."""
+    dataset: Annotated[str, Field(min_length=1, max_length=MAX_SCALAR)]
+    """A folder of `data/`, by name or path: of a published data set, or of one's own; or an .npz file."""
+
+    test_share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of one's own images that are split off to test on, where they have no test part."""
+
+    validation_size: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Training images held out for validation: the last ones."""
 
 
 class NetworkParams(Section):
@@ -88,7 +94,7 @@ class TrainParams(Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     """Passes over the training images."""
 
-    batch_size: Annotated[int, Field(ge=1, le=60_000)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     """Images per optimizer step."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -145,7 +151,7 @@ class TuneParams(Section):
 class ExportParams(Section):
     """When an exported model is good enough."""
 
-    max_class_mismatches: Annotated[int, Field(ge=0, le=10_000)]
+    max_class_mismatches: Annotated[int, Field(ge=0, le=10_000_000)]
     """Test images on which ONNX Runtime may decide otherwise than the network."""
 
 
@@ -285,6 +291,8 @@ def describe_field(field: FieldInfo) -> str:
         return ", ".join(get_args(kind))
     if get_origin(kind) is dict:
         return "a mapping"
+    if kind is str:
+        return "a name or a path"
     if get_origin(kind) is list:
         element, constraints = get_args(get_args(kind)[0])
         return f"a list of 1 to {MAX_LAYERS}, like [1000], each {_describe_number(element, constraints.metadata)}"

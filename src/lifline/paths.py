@@ -5,10 +5,7 @@ from pathlib import Path
 
 from lifline.errors import LiflineError
 
-SOURCE_VARIABLE = "LIFLINE_MNIST_SOURCE"
-"""Names a mirror of the data: a directory or a URL."""
-
-DATA = Path("data/mnist")
+DATA = Path("data/images.safetensors")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")
 MODEL_CARD = Path("models/model_card.md")

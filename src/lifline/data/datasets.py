@@ -1,52 +1,15 @@
 """A data set as a value: its images in parts to learn from and to be tested on, and what they are."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ValidationError
 
-from lifline.choices import Preparation
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.errors import DataError
 from lifline.system.files import write_bytes
-
-MAX_SIDE = 512
-"""Pixels, of an image."""
-
-CHANNELS = (1, 3)
-"""Grey, or red, green and blue."""
-
-MAX_CLASSES = 1_000
-
-
-class DatasetInfo(BaseModel):
-    """What the images of a data set are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    name: Annotated[str, Field(min_length=1)]
-    """As runs name it."""
-
-    title: str
-    """As people name it."""
-
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    """Of an image: channels, height, width."""
-
-    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
-    """By label."""
-
-    preparation: Preparation
-    """How a picture from elsewhere is made into such an image."""
-
-    published: str = ""
-    """The publisher's page."""
-
-    licence: str = ""
-
-    origin: str = ""
-    """SHA-256 of the files of which it was made, and of what was asked of them."""
 
 
 class Dataset(NamedTuple):

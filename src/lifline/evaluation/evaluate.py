@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from lifline.choices import Decoding
-from lifline.data.batches import as_input
 from lifline.data.images import LabelledImages
 from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
-from lifline.models.model import BATCH_SIZE, Model, run_over
+from lifline.models.model import Model, run_over
 from lifline.snn.decoding import decode
 
 OUTPUT = "output"
@@ -52,6 +50,12 @@ class Evaluation(NamedTuple):
     class_names: tuple[str, ...]
     num_inputs: int
     """Values of an image."""
+
+    input_spikes: int | None
+    """Of all images that were coded as spikes; None where each was shown as it is."""
+
+    confidences: Tensor
+    """The share of the output spikes that the decided class has, 0 to 1, one for each image."""
 
     num_steps: int
 
@@ -96,6 +100,11 @@ class Evaluation(NamedTuple):
             synaptic_operations_per_image=self._synaptic_operations_per_image(),
         )
 
+    def class_pairs(self) -> Iterator[tuple[str, str]]:
+        """The names of the class that each image has, and of the one that was decided."""
+        for label, decided in zip(self.labels.tolist(), self.decided.tolist(), strict=True):
+            yield self.class_names[label], self.class_names[decided]
+
     def firing_rate_histogram(self) -> Iterator[dict[str, float]]:
         """Shares of each layer's neurons by their firing rate, in bins of spikes per step, named by their middle."""
         looks = len(self.labels) * self.num_steps
@@ -112,7 +121,9 @@ class Evaluation(NamedTuple):
         return {name: right.mean().item() for name, right in of_class.items() if len(right)}
 
     def _multiply_accumulates_per_image(self) -> int:
-        """Of the first layer, which sees a constant image and is computed once."""
+        """Of the first layer where it sees a constant image, which is computed once."""
+        if self.input_spikes is not None:
+            return 0
         first = next(iter(self.spikes.values()))
         return self.num_inputs * len(first)
 
@@ -129,8 +140,9 @@ class Evaluation(NamedTuple):
 
     def _synaptic_operations_per_image(self) -> float:
         """Spikes times fan-out: each reaches every neuron of the next layer; output spikes reach nothing."""
-        per_image = self._spikes_per_image()
-        return sum(per_image[layer] * len(self.spikes[following]) for layer, following in pairwise(self.spikes))
+        fan_outs = [len(counts) for counts in self.spikes.values()]
+        sources = [self.input_spikes or 0, *(int(counts.sum()) for counts in self.spikes.values())]
+        return sum(spikes * fan_out for spikes, fan_out in zip(sources, fan_outs, strict=False)) / len(self.labels)
 
     def _num_correct(self, decoding: Decoding) -> int:
         return int((self.predictions[decoding] == self.labels).sum())
@@ -141,19 +153,27 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     network = model.network
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
     spikes: list[list[Tensor]] = []
-    for record, _ in run_over(network, data, num_steps):
+    input_spikes, output_counts = [], []
+    for look in run_over(network, data, num_steps):
+        record = look.record
         for how, decided in predictions.items():
             decided.append(decode(record, how))
-        counts = [*record.hidden_counts, record.spikes.sum(0)]
+        output_counts.append(record.spikes.sum(0))
+        counts = [*record.hidden_counts, output_counts[-1]]
         spikes.append([count.sum(0).long() for count in counts])
+        input_spikes.append(look.inputs.sum(dtype=torch.float64))
+    decided = torch.cat(predictions[model.params.decoding])
+    is_coded = network.coding != "constant"
     by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
     names = [*(f"hidden_{i}" for i in range(1, len(by_layer))), OUTPUT]
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
         predictions={how: torch.cat(decided).cpu() for how, decided in predictions.items()},
-        class_names=model.class_names,
+        class_names=model.dataset.class_names,
         num_inputs=math.prod(network.input_shape),
+        input_spikes=int(torch.stack(input_spikes).sum()) if is_coded else None,
+        confidences=_shares(torch.cat(output_counts), decided).cpu(),
         num_steps=num_steps or network.num_steps,
         spikes=dict(zip(names, by_layer, strict=True)),
     )
@@ -175,16 +195,14 @@ def report_on(evaluations: Sequence[Evaluation], model_sha256: str) -> Evaluatio
     )
 
 
-@torch.no_grad()
-def mistakes(model: Model, data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
+def mistakes(data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
     """Return the images that an evaluation of this data got wrong, the most confident mistake first."""
-    decided = evaluation.decided.to(data.labels.device)
-    wrong = (decided != data.labels).nonzero().flatten()
-    found = []
-    for chosen in wrong.split(BATCH_SIZE):
-        counts = model.network(as_input(data.images[chosen])).spikes.sum(0)
-        shares = counts.gather(1, decided[chosen, None]).flatten() / counts.sum(1).clamp(min=1)
-        images, labels = data.images[chosen].cpu(), data.labels[chosen].tolist()
-        rows = zip(images, labels, decided[chosen].tolist(), shares.tolist(), strict=True)
-        found += [Mistake(*row) for row in rows]
-    return sorted(found, key=lambda mistake: -mistake.confidence)
+    wrong = (evaluation.decided != evaluation.labels).nonzero().flatten()
+    figures = (evaluation.labels[wrong], evaluation.decided[wrong], evaluation.confidences[wrong])
+    rows = zip(data.images[wrong.to(data.images.device)].cpu(), *(each.tolist() for each in figures), strict=True)
+    return sorted((Mistake(*row) for row in rows), key=lambda mistake: -mistake.confidence)
+
+
+def _shares(counts: Tensor, decided: Tensor) -> Tensor:
+    """Return the share of an image's output spikes `[B, C]` that the decided class has, `[B]`."""
+    return counts.gather(1, decided[:, None]).flatten() / counts.sum(1).clamp(min=1)

@@ -22,7 +22,7 @@ MAX_FILES = 10
 
 
 @contextmanager
-def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"]:
+def checkpoint_of(params: Params, data_sha256: str, device: torch.device) -> Iterator["Checkpoint"]:
     """The checkpoint of a training; removed if the body succeeds, since what the training made is written then.
 
     It lies outside of DVC's outputs, which DVC removes before a stage runs.
@@ -30,7 +30,7 @@ def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"
     Raises:
         TrainingError: another process trains the very same now.
     """
-    sha256 = fingerprint(params, device)
+    sha256 = fingerprint(params, data_sha256, device)
     path = _path_of(sha256)
     lock = path.with_suffix(".lock")
     try:
@@ -48,9 +48,9 @@ def checkpoint_of(params: Params, device: torch.device) -> Iterator["Checkpoint"
         ) from None
 
 
-def forget_checkpoint(params: Params, device: torch.device) -> None:
+def forget_checkpoint(params: Params, data_sha256: str, device: torch.device) -> None:
     """Remove the checkpoint of a training whose outcome is kept: it was killed when it had all but ended."""
-    _path_of(fingerprint(params, device)).unlink(missing_ok=True)
+    _path_of(fingerprint(params, data_sha256, device)).unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -75,7 +75,7 @@ class Checkpoint:
             TrainingError: the file is damaged, or of a training with other params, data or code.
         """
         try:
-            tensors, header = unpack(self.path)
+            tensors, header, _ = unpack(self.path)
             if header.get("fingerprint") != self.fingerprint:
                 raise TrainingError(f"{self.path} is of a training with other params, data or code; remove it")
             reports = [EpochReport(**report) for report in header["reports"]]

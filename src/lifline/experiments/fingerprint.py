@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from lifline.data.datasets import MNIST
 from lifline.device import describe_device
 from lifline.params import Params
 
@@ -19,7 +18,7 @@ COMPUTING = ("choices.py", "data", "device.py", "evaluation", "models", "params.
 LIBRARIES = ("torch", "numba")
 
 
-def fingerprint(params: Params, device: torch.device) -> str:
+def fingerprint(params: Params, data_sha256: str, device: torch.device) -> str:
     """A hash of what decides the bits that training ends with.
 
     That are the params it reads, the data, its code, the kernels, the device with its threads, and the libraries that
@@ -27,7 +26,7 @@ def fingerprint(params: Params, device: torch.device) -> str:
     """
     parts = {
         "params": params.model_dump(exclude={"export", "tune"}),
-        "data": MNIST.sha256,
+        "data": data_sha256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         "device": describe_device(device),

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
-from lifline.data.images import LabelledImages
+from lifline.data.datasets import Dataset, load_dataset
 from lifline.device import choose_device, describe_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
@@ -42,17 +40,18 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     first = params.train.seed
     seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
     device = choose_device(params.train.device)
-    images, test = load_images(MNIST, DATA, "train"), load_images(MNIST, DATA, "test").to(device)
-    recipe = fingerprint(params.with_values({"train.seed": 0}), device)
+    dataset = load_dataset(DATA)
+    recipe = fingerprint(params.with_values({"train.seed": 0}), dataset.sha256, device)
     with _exclusive(recipe), tracking.seeds_run(params, recipe) as parent:
+        parent.log_dataset(dataset, "train")
         done, results = tracking.metrics_by_seed(parent), []
         for each in seeded:
             seed = each.train.seed
             if seed in done:
-                forget_checkpoint(each, device)
+                forget_checkpoint(each, dataset.sha256, device)
                 result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
             else:
-                result = _train_and_evaluate(parent, each, images, test, device)
+                result = _train_and_evaluate(parent, each, dataset, device)
             results.append(result)
             yield result
         parent.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
@@ -97,14 +96,15 @@ def _exclusive(recipe: str) -> Iterator[None]:
         raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
 
 
-def _train_and_evaluate(
-    parent: Run, params: Params, images: LabelledImages, test: LabelledImages, device: torch.device
-) -> SeedResult:
-    with checkpoint_of(params, device) as checkpoint, tracking.seed_run(parent, params, describe_device(device)) as run:
-        state = train_tracked(params, images, device, checkpoint, run)
-        run.log_dataset("mnist-test", "test")
-        model = Model(state.network, params.network, MNIST.class_names)
-        metrics = evaluate(model, test).as_metrics()
+def _train_and_evaluate(parent: Run, params: Params, dataset: Dataset, device: torch.device) -> SeedResult:
+    with (
+        checkpoint_of(params, dataset.sha256, device) as checkpoint,
+        tracking.seed_run(parent, params, describe_device(device)) as run,
+    ):
+        state = train_tracked(params, dataset, device, checkpoint, run)
+        run.log_dataset(dataset, "test")
+        model = Model(state.network, params.network, dataset.info)
+        metrics = evaluate(model, dataset.test.to(device)).as_metrics()
         run.log_metrics({"test": metrics.model_dump()})
         run.tag_model(sha256_of_bytes(model_bytes(model)))
     return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, metrics.accuracy)

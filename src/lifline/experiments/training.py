@@ -2,8 +2,8 @@
 
 import torch
 
-from lifline.data.datasets import MNIST
-from lifline.data.images import LabelledImages, split_off_validation
+from lifline.data.datasets import Dataset
+from lifline.data.images import split_off_validation
 from lifline.experiments.checkpoint import Checkpoint
 from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
@@ -13,17 +13,18 @@ from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_t
 
 
 def train_tracked(
-    params: Params, images: LabelledImages, device: torch.device, checkpoint: Checkpoint, run: Run
+    params: Params, dataset: Dataset, device: torch.device, checkpoint: Checkpoint, run: Run
 ) -> TrainingState:
-    """Train a network on all of `images` but those for validation, in a run of MLflow.
+    """Train a network on all training images of a data set but those for validation, in a run of MLflow.
 
     Raises:
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
+        DataError: there are not more training images than are asked for validation.
     """
-    training, validation = (part.to(device) for part in split_off_validation(images, params.data.validation_size))
-    state = new_training(params, MNIST, device)
+    training, validation = (part.to(device) for part in split_off_validation(dataset.train, params.data.validation_size))
+    state = new_training(params, dataset.info, device)
     checkpoint.restore(state)
-    run.log_dataset("mnist-train", "training")
+    run.log_dataset(dataset, "train")
     with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:
         if state.reports:
             display.show_resumption(state.reports[-1])

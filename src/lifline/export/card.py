@@ -4,58 +4,64 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 
-from lifline.data.datasets import MNIST
+from lifline.choices import Coding, Preparation
+from lifline.data.datasets import Dataset
+from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
 from lifline.evaluation.report import EvaluationReport, Stop
-from lifline.export.onnx import Comparison
+from lifline.export.onnx import SPIKE_TRAIN, Comparison, input_name
 from lifline.params import Params
 
 CONFIDENCE = 0.95
 MAX_POINTS = 10
+CLASSES_PER_TABLE = 10
 
-LIMITS = (
-    "",
-    "## Limits",
-    "",
-    "Trained on single, centred, upright digits of 28 by 28 pixels, written by Americans. A picture of anything else "
-    "is taken for a digit, too. The confidence that `lifline predict` prints is a share of spikes, not a calibrated "
-    "probability. Where spike counts tie, `rate` takes the lowest class.",
-)
-"""Each paragraph in a line: MLflow breaks lines where they break."""
+LIMITS: dict[Preparation, str] = {
+    "handwriting": "Trained on single, centred, upright, handwritten characters, light on dark.",
+    "on_black": "Trained on single, upright objects that fill the image, light on dark.",
+    "plain": "Trained on images that are all of this size, and shown as they are.",
+}
+
+FIRST_LAYER: dict[Coding, str] = {
+    "constant": "whose input is a constant image, computed once",
+    "latency": "whose input are spikes",
+    "rate": "whose input are spikes",
+}
 
 EXAMPLE = """
 ```python
 import numpy, onnxruntime
 
 session = onnxruntime.InferenceSession("models/model.onnx")
-(decided,) = session.run(["class"], {"image": numpy.zeros((1, 1, 28, 28), numpy.float32)})
+(decided,) = session.run(["class"], {{"{name}": numpy.zeros({shape}, numpy.float32)}})
 print(decided)
 ```
 
-Of a picture: `lifline predict docs/three.png`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`.
-""".splitlines()
+Of a picture: `lifline predict PICTURE`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`."""
 
 
-def model_card(params: Params, evaluation: EvaluationReport, comparison: Comparison) -> str:
+def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison) -> str:
     """A card in Markdown; the same network gives the same card."""
     return "\n".join(
         [
-            *_summary(params, evaluation, comparison),
+            *_summary(params, dataset, evaluation, comparison),
             *_by_class(evaluation.accuracy_by_class),
-            *_energy(evaluation),
+            *_energy(params, evaluation),
             *_by_num_steps(evaluation.by_num_steps),
-            *LIMITS,
-            *_use(params),
+            *_limits(dataset.info),
+            *_use(params, dataset.info),
             *_params(params),
         ]
     )
 
 
-def _summary(params: Params, evaluation: EvaluationReport, comparison: Comparison) -> Iterator[str]:
-    network, held_out = params.network, params.data.validation_size
-    sizes = "-".join(str(size) for size in (math.prod(MNIST.shape), *network.hidden, len(MNIST.class_names)))
+def _summary(
+    params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison
+) -> Iterator[str]:
+    network, held_out, info = params.network, params.data.validation_size, dataset.info
+    sizes = "-".join(str(size) for size in (math.prod(info.shape), *network.hidden, len(info.class_names)))
     low, high = wilson_interval(evaluation.correct, evaluation.total)
-    yield f"# A spiking network for MNIST: {sizes}, {network.num_steps} steps"
+    yield f"# A spiking network for {info.title}: {sizes}, {network.num_steps} steps"
     yield ""
     yield (
         f"**{evaluation.accuracy:.2%} of the {evaluation.total:,} test images** ({CONFIDENCE:.0%} confidence "
@@ -66,23 +72,33 @@ def _summary(params: Params, evaluation: EvaluationReport, comparison: Compariso
     yield ""
     yield from _table(["", ""], [
         ["weights", f"SHA-256 `{evaluation.model_sha256}`"],
-        ["data", f"MNIST; SHA-256 of its four files' sums `{MNIST.sha256}`"],
-        ["split", f"of the 60,000 training images the last {held_out:,} are for validation; 10,000 test images"],
+        ["data", f"{_described(info)}; SHA-256 of its images `{dataset.sha256}`"],
+        ["split", f"of the {len(dataset.train.labels):,} training images the last {held_out:,} are for validation; "
+                  f"{len(dataset.test.labels):,} test images"],
         ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],
     ])  # fmt: skip
 
 
+def _described(info: DatasetInfo) -> str:
+    origin = [f"<{info.published}>"] * bool(info.published) + [f"licence: {info.licence}"] * bool(info.licence)
+    return ", ".join([info.title, *origin])
+
+
 def _by_class(accuracies: Mapping[str, float]) -> Iterator[str]:
     yield from ("", "## Results by class", "")
-    yield from _table(["digit", *accuracies], [["accuracy", *(f"{accuracy:.2%}" for accuracy in accuracies.values())]])
+    names = list(accuracies)
+    for i in range(0, len(names), CLASSES_PER_TABLE):
+        shown = names[i : i + CLASSES_PER_TABLE]
+        yield from _table(["class", *shown], [["accuracy", *(f"{accuracies[name]:.2%}" for name in shown)]])
+        yield ""
 
 
-def _energy(evaluation: EvaluationReport) -> Iterator[str]:
+def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
     yield from ("", "## Energy: an estimate", "")
     multiplications, additions = evaluation.multiply_accumulates_per_image, evaluation.synaptic_operations_per_image
     yield (
         f"**{evaluation.energy_nanojoules_per_image:,.0f} nJ per image**: {multiplications:,} multiply-accumulates at "
-        f"{PICOJOULES_PER_MULTIPLY_ACCUMULATE} pJ in the first layer, whose input is a constant image, computed once; "
+        f"{PICOJOULES_PER_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; "
         f"and {additions:,.0f} synaptic operations, additions at {PICOJOULES_PER_ADDITION} pJ, one for each spike and "
         "neuron that it reaches. Figures of 32-bit floating point at 45 nm: Horowitz, ISSCC 2014. Left out: memory, "
         "which costs more than arithmetic on most chips; leak and threshold."
@@ -96,17 +112,35 @@ def _by_num_steps(stops: Sequence[Stop]) -> Iterator[str]:
     yield from _table(["steps", "accuracy", "spikes per image"], rows)
 
 
-def _use(params: Params) -> Iterator[str]:
-    network = params.network
+def _limits(info: DatasetInfo) -> Iterator[str]:
+    """Each paragraph in a line: MLflow breaks lines where they break."""
+    yield from ("", "## Limits", "")
+    yield (
+        f"{LIMITS[info.preparation]} A picture of anything else is taken for one of the classes, too. The confidence "
+        "that `lifline predict` prints is a share of spikes, not a calibrated probability. Where spike counts tie, "
+        "`rate` takes the lowest class."
+    )
+
+
+def _use(params: Params, info: DatasetInfo) -> Iterator[str]:
+    network, name = params.network, input_name(params.network.coding)
+    shape = ", ".join(map(str, info.shape))
+    given = (
+        f"`spike_train`: float32 0 or 1, `[{network.num_steps}, batch, {shape}]`, in each step a spike of a pixel with "
+        "its brightness as the probability"
+        if name == SPIKE_TRAIN
+        else f"`image`: float32 `[batch, {shape}]` in [0, 1]"
+    )
     hidden = (
         f"`hidden_{i}` float32 `[{network.num_steps}, batch, {size}]`" for i, size in enumerate(network.hidden, 1)
     )
     yield from ("", "## Use", "")
     yield (
-        "Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1], a light digit on dark ground. Outputs: `class` int64 "
-        f"`[batch]`; `spikes` and `membrane` float32 `[{network.num_steps}, batch, 10]`; {', '.join(hidden)}."
+        f"Input {given}. Outputs: `class` int64 `[batch]`; `spikes` and `membrane` float32 "
+        f"`[{network.num_steps}, batch, {len(info.class_names)}]`; {', '.join(hidden)}."
     )
-    yield from EXAMPLE
+    zeros = (*[network.num_steps] * (name == SPIKE_TRAIN), 1, *info.shape)
+    yield from EXAMPLE.format(name=name, shape=zeros).splitlines()
 
 
 def _params(params: Params) -> Iterator[str]:
@@ -126,4 +160,4 @@ def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) ->
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(row)} |"
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lifline.choices import Decoding
+from lifline.choices import Coding
 from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.models.model import BATCH_SIZE
+from lifline.models.model import BATCH_SIZE, Model, run_over
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -28,6 +28,7 @@ from lifline.system.files import sha256_of_bytes
 OPSET, IR_VERSION = 18, 8
 """ONNX's versions that ONNX Runtime reads from 1.15 on."""
 
+IMAGE, SPIKE_TRAIN = "image", "spike_train"
 SEAL = "sha256"
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
 """Before those of the hidden layers, `hidden_1` and so on."""
@@ -52,52 +53,59 @@ class Comparison(NamedTuple):
 
 
 class _Classifier(nn.Module):
-    """The network from a picture to a class: `[B, 1, 28, 28]` in; spikes, membrane, class and hidden spikes out."""
+    """The network from images to classes; spikes, membrane, class and hidden spikes come out."""
 
-    def __init__(self, network: SpikingNetwork, decoding: Decoding) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.network = network
-        self.decoding = decoding
+        self.network = model.network
+        self.decoding = model.params.decoding
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        *hidden, output = trace(self.network, image)
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        *hidden, output = trace(self.network, inputs)
         decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
         return *output, decided, *(layer.spikes for layer in hidden)
 
 
-def onnx_metadata(
-    params: Params, class_names: Sequence[str], model_sha256: str, test_accuracy: float
-) -> dict[str, object]:
-    """Return what an exported network's file says of it; `class_names` by the number that is decided."""
+def input_name(coding: Coding) -> str:
+    """Return the name of what an exported network is shown."""
+    return SPIKE_TRAIN if coding == "rate" else IMAGE
+
+
+def onnx_metadata(params: Params, model: Model, model_sha256: str, test_accuracy: float) -> dict[str, object]:
+    """Return what an exported network's file says of it; in `dataset` are class names, by the number decided."""
     return {
         "params": params.flat(),
         "model_sha256": model_sha256,
         "test_accuracy": test_accuracy,
-        "class_names": list(class_names),
+        "dataset": model.dataset.model_dump(mode="json"),
+        "coding": model.params.coding,
     }
 
 
-def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, object]) -> onnx.ModelProto:
+def to_onnx(trained: Model, metadata: Mapping[str, object]) -> onnx.ModelProto:
     """Export a network, with `metadata` in the file as JSON values.
 
-    Input `image`: float32 `[batch, 1, 28, 28]` in [0, 1]. Outputs `spikes` and `membrane`: float32
-    `[T, batch, C]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's spikes: float32
-    `[T, batch, H]`. ONNX Runtime reads it from 1.15 on.
+    Input `image`: float32 `[batch, C, H, W]` in [0, 1]; of a network whose images are coded by rate, `spike_train`:
+    float32 0 or 1, `[T, batch, C, H, W]`, since ONNX Runtime draws no numbers that others can repeat. Outputs `spikes`
+    and `membrane`: float32 `[T, batch, classes]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's
+    spikes: float32 `[T, batch, neurons]`. ONNX Runtime reads it from 1.15 on.
 
     Equal networks give equal bytes. The last of them are the metadata's entry `sha256`, the SHA-256 of all bytes
     before that entry, in hexadecimal: a file that was damaged is known by it.
     """
-    classifier = _Classifier(network, decoding).eval().requires_grad_(False)
-    example = torch.zeros(2, *network.input_shape)
+    network, name = trained.network, input_name(trained.params.coding)
+    classifier = _Classifier(trained).eval().requires_grad_(False)
+    steps = [network.num_steps] if name == SPIKE_TRAIN else []
+    example = torch.zeros(*steps, 2, *network.input_shape)
     with _quietly():
         program = torch.onnx.export(
             classifier,
             (example,),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["image"],
+            input_names=[name],
             output_names=_output_names(network),
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            dynamic_shapes={"inputs": {len(steps): torch.export.Dim("batch")}},
             verbose=False,
         )
     assert program is not None
@@ -110,18 +118,19 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
     return model
 
 
-def compare_with_network(
-    model: onnx.ModelProto, network: SpikingNetwork, decoding: Decoding, data: LabelledImages
-) -> Comparison:
+def compare_with_network(model: onnx.ModelProto, trained: Model, data: LabelledImages) -> Comparison:
     """Run the exported model in ONNX Runtime over all images, and the network beside it, on the CPU."""
+    network, decoding, name = trained.network, trained.params.decoding, input_name(trained.params.coding)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
-    for images, _ in batches_in_order(data, BATCH_SIZE):
-        spikes, membrane, decided, *hidden = session.run(_output_names(network), {"image": images.numpy()})
+    for (images, _), (inputs, record, _) in zip(
+        batches_in_order(data, BATCH_SIZE), run_over(network, data), strict=True
+    ):
+        shown = inputs.unflatten(-1, network.input_shape) if name == SPIKE_TRAIN else images
+        spikes, membrane, decided, *hidden = session.run(_output_names(network), {name: shown.numpy()})
         with torch.no_grad():
-            record = network(images)
-            expected_hidden = [layer.spikes for layer in trace(network, images)[:-1]]
+            expected_hidden = [layer.spikes for layer in trace(network, shown)[:-1]]
         class_mismatches += int((decided != decode(record, decoding).numpy()).sum())
         for found, expected in zip([spikes, *hidden], [record.spikes, *expected_hidden], strict=True):
             spike_mismatches += int((found != expected.numpy()).sum())

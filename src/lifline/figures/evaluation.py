@@ -32,8 +32,8 @@ def evaluation_figures(model: Model, data: LabelledImages, evaluations: Sequence
     label, decided = int(whole.labels[0]), int(whole.decided[0])
     layers = trace(model.network, as_input(data.images[:1]))
     return (
-        draw_evaluation(evaluations, mistakes(model, data, whole))
-        | draw_trace(data.images[0], label, decided, layers, model.network.neuron.threshold, model.class_names)
+        draw_evaluation(evaluations, mistakes(data, whole))
+        | draw_trace(data.images[0], label, decided, layers, model.network.neuron.threshold, model.dataset.class_names)
         | draw_weights(model.network.layers[0].weight.cpu(), model.network.input_shape)
     )
 

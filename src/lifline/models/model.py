@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
-from lifline.data.datasets import Dataset
+from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
 from lifline.data.tensor_file import DamagedError, pack, unpack
@@ -21,6 +21,8 @@ from lifline.system.files import write_bytes
 BATCH_SIZE = 500
 """Images at once where nothing is learned."""
 
+CODING_SEED = 0
+
 
 class Model(NamedTuple):
     """A trained network, and what else its file holds."""
@@ -29,7 +31,8 @@ class Model(NamedTuple):
     params: NetworkParams
     """With which it was trained."""
 
-    class_names: tuple[str, ...]
+    dataset: DatasetInfo
+    """Of whose kind the images are that it sees."""
 
 
 class _Header(BaseModel):
@@ -38,13 +41,12 @@ class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkParams
-    input_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    dataset: DatasetInfo
 
 
-def new_network(params: NetworkParams, dataset: Dataset, seed: int) -> SpikingNetwork:
+def new_network(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
     """Make an untrained network for the images of a data set."""
-    return _build(params, dataset.shape, len(dataset.class_names), seed)
+    return _build(params, dataset, seed)
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -55,7 +57,7 @@ def save_model(model: Model, path: Path) -> None:
 def model_bytes(model: Model) -> bytes:
     """Return what a model's file holds."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-    header = _Header(network=model.params, input_shape=model.network.input_shape, class_names=model.class_names)
+    header = _Header(network=model.params, dataset=model.dataset)
     return pack(weights, header.model_dump(mode="json"))
 
 
@@ -66,7 +68,7 @@ def load_model(path: Path) -> Model:
         ModelError: the file is missing, damaged, or not a model of lifline's.
     """
     try:
-        weights, header = unpack(path)
+        weights, header, _ = unpack(path)
         described = _Header.model_validate(header)
         network = _with_weights(described, weights)
     except FileNotFoundError:
@@ -75,16 +77,21 @@ def load_model(path: Path) -> Model:
         raise ModelError(f"{path} is damaged: {error}") from None
     except ValidationError:
         raise ModelError(f"{path} is not a model of lifline's: its header has no params that are allowed") from None
-    return Model(network.eval(), described.network, described.class_names)
+    return Model(network.eval(), described.network, described.dataset)
 
 
-def load_model_for(params: NetworkParams, path: Path) -> Model:
-    """Rebuild a network that was trained with these params.
+def load_model_for(params: NetworkParams, dataset: DatasetInfo, path: Path) -> Model:
+    """Rebuild a network that was trained with these params on such images.
 
     Raises:
-        ModelError: as `load_model`, or the network was trained with other params.
+        ModelError: as `load_model`, or the network was trained with other params, or on other images.
     """
     model = load_model(path)
+    if model.dataset != dataset:
+        raise ModelError(
+            f"{path} was trained on {model.dataset.title}, but the images are now those of {dataset.title}; "
+            "`dvc repro train` trains it anew"
+        )
     for name, asked in params:
         trained = getattr(model.params, name)
         if trained != asked:
@@ -95,24 +102,39 @@ def load_model_for(params: NetworkParams, path: Path) -> Model:
     return model
 
 
+class Look(NamedTuple):
+    """A network's look at a batch of images."""
+
+    inputs: Tensor
+    """What its first layer took: pixels `[B, N]`, or where images are coded as spikes, those: `[T, B, N]`."""
+
+    record: Record
+
+    labels: Tensor
+    """`[B]`."""
+
+
 @torch.no_grad()
-def run_over(
-    network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None
-) -> Iterator[tuple[Record, Tensor]]:
-    """Show a network every image once, in order; yields what it did with each batch, and the labels `[B]`."""
+def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None) -> Iterator[Look]:
+    """Show a network every image once, in order, for `num_steps` or else its own.
+
+    Spikes of images that are coded by rate are the same ones on a repeat, and for every network.
+    """
+    generator = torch.Generator(data.images.device).manual_seed(CODING_SEED)
     for images, labels in batches_in_order(data, BATCH_SIZE):
-        yield network(images, num_steps), labels
+        inputs, steps = network.encode(images, num_steps, generator)
+        yield Look(inputs, network.respond(inputs, steps), labels)
 
 
-def _build(params: NetworkParams, input_shape: tuple[int, ...], num_classes: int, seed: int) -> SpikingNetwork:
+def _build(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
     neuron = Lif(params.beta, params.threshold, params.surrogate, params.spike_delay)
-    return SpikingNetwork(input_shape, params.hidden, num_classes, neuron, params.num_steps, seed)
+    return SpikingNetwork(dataset.shape, params.hidden, len(dataset.class_names), neuron, params.num_steps, seed)
 
 
 def _with_weights(header: _Header, weights: dict[str, Tensor]) -> SpikingNetwork:
     """Build the network without memory for weights of its own: a header may ask for any size."""
     with torch.device("meta"):
-        network = _build(header.network, header.input_shape, len(header.class_names), seed=0)
+        network = _build(header.network, header.dataset, seed=0)
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
             raise DamagedError(f"{name} is {weight.dtype}, allowed is torch.float32")

@@ -1,21 +1,40 @@
-"""The data set as MLflow knows it."""
+"""A data set as MLflow knows it."""
 
 import json
+from typing import Literal
 
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow import entities
+from mlflow.entities import DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from lifline.data.datasets import MNIST
-from lifline.paths import SOURCE_VARIABLE
-from lifline.provenance import recorded_source
+from lifline.data.datasets import Dataset
+from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG
 from lifline.tracking.uri import without_credentials
 
+Part = Literal["train", "test"]
+CONTEXTS = {"train": "training", "test": "test"}
 
-def dataset_input(name: str, context: str) -> DatasetInput:
-    """MNIST, by its hash, as what a run reads for a purpose such as `training`; its source is who served it."""
-    served_by = recorded_source().removeprefix(f"{SOURCE_VARIABLE}=")
+
+def dataset_input(dataset: Dataset, part: Part, source: str) -> DatasetInput:
+    """A part of a data set, by the hash of the whole, as what a run reads; its source is who served it."""
+    served_by = source.rpartition("_SOURCE=")[2]  # where a variable named it
     if is_web := served_by.startswith(("http://", "https://")):
         served_by = without_credentials(served_by)
-    source = json.dumps({"url" if is_web else "uri": served_by, "published": MNIST.source})
-    dataset = Dataset(name=name, digest=MNIST.sha256[:16], source_type="http" if is_web else "external", source=source)
-    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+    known = entities.Dataset(
+        name=f"{dataset.info.name}-{part}",
+        digest=dataset.sha256[:16],
+        source_type="http" if is_web else "external",
+        source=json.dumps({"url" if is_web else "uri": served_by, "published": dataset.info.published}),
+    )
+    return DatasetInput(known, [InputTag(MLFLOW_DATASET_CONTEXT, CONTEXTS[part])])
+
+
+def data_tags(dataset: Dataset, source: str) -> dict[str, str]:
+    """Tags that tell which images a run reads."""
+    return {
+        "data": dataset.info.title,
+        "data_sha256": dataset.sha256,
+        "data_source": source,
+        DATA_SHAPE_TAG: "x".join(map(str, dataset.info.shape)),
+        DATA_CLASSES_TAG: str(len(dataset.info.class_names)),
+    }

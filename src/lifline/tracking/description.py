@@ -7,8 +7,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient, entities
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from lifline.data.datasets import MNIST
-from lifline.tracking.tags import MODEL_TAG, RECIPE_TAG
+from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG
 
 MAX_CHILDREN = 10
 """In a run's description."""
@@ -22,6 +21,7 @@ class Described(NamedTuple):
     name: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
     def link(self) -> str:
         """The run by its name."""
@@ -41,7 +41,6 @@ def describe(client: MlflowClient, run: entities.Run) -> str:
     )
     return describe_run(
         _described(run),
-        tags.get(RECIPE_TAG, ""),
         _described(client.get_run(parent_id)) if parent_id else None,
         [_described(child) for child in children[:MAX_CHILDREN]],
         len(children) > MAX_CHILDREN,
@@ -52,12 +51,11 @@ def describe(client: MlflowClient, run: entities.Run) -> str:
 
 def _described(run: entities.Run) -> Described:
     info = run.info
-    return Described(info.experiment_id, info.run_id, info.run_name, run.data.params, run.data.metrics)
+    return Described(info.experiment_id, info.run_id, info.run_name, run.data.params, run.data.metrics, run.data.tags)
 
 
 def describe_run(
     run: Described,
-    recipe: str,
     parent: Described | None = None,
     children: Sequence[Described] = (),
     has_more_children: bool = False,
@@ -68,19 +66,16 @@ def describe_run(
 
     Args:
         run: what is described.
-        recipe: the one that its params are nearest to, and what differs.
         parent: the run of a study or of several seeds to which it belongs.
         children: runs that belong to it, best first.
         has_more_children: whether these are only some of them.
         model: name and version of the registered model that came of it.
         is_trained_here: whether the store has metrics of its training.
     """
-    hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
-    sizes = f"{math.prod(MNIST.shape)}-{hidden}-{len(MNIST.class_names)}"
-    network = f"{sizes} neurons, {run.params.get('network.num_steps')} steps"
+    network = f"{_sizes(run)} neurons, {run.params.get('network.num_steps')} steps"
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
-    parts.append(f"Recipe {recipe}: {network}, seed {run.params.get('train.seed')}.")
+    parts.append(f"Recipe {run.tags.get(RECIPE_TAG)}: {network}, seed {run.params.get('train.seed')}.")
     if children:
         if has_more_children:
             parts.append(f"The best {len(children)} by validation accuracy:")
@@ -92,6 +87,15 @@ def describe_run(
     if model:
         parts.append("Registered: [{0}, version {1}](#/models/{0}/versions/{1}).".format(*model))
     return "\n\n".join(parts)
+
+
+def _sizes(run: Described) -> str:
+    """Of the layers: of the hidden ones alone, where the run read no data."""
+    hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
+    if DATA_SHAPE_TAG not in run.tags:
+        return f"{hidden} hidden"
+    num_inputs = math.prod(map(int, run.tags[DATA_SHAPE_TAG].split("x")))
+    return f"{num_inputs}-{hidden}-{run.tags[DATA_CLASSES_TAG]}"
 
 
 def _results(metrics: Mapping[str, float]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What made a run: data, code, experiment and libraries."""
+"""What made a run: code, experiment and libraries."""
 
 import os
 import platform
@@ -9,8 +9,6 @@ from pathlib import Path
 from mlflow.tracking.context.default_context import DefaultRunContext
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
-from lifline.data.datasets import MNIST
-from lifline.provenance import recorded_source
 from lifline.tracking.holders import temporary_folder
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "mlflow", "dvc")
@@ -21,8 +19,6 @@ def origin_tags(holder: str) -> dict[str, str]:
     names = {"dvc_stage": "DVC_STAGE", "dvc_exp_name": "DVC_EXP_NAME"}
     return {
         **DefaultRunContext().tags(),
-        "data_sha256": MNIST.sha256,
-        "data_source": recorded_source(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),
         **{tag: value for tag, name in names.items() if (value := os.environ.get(name))},
         **_git_tags(holder),

@@ -54,7 +54,7 @@ def register(run: Run, model_id: str, test_accuracy: float, class_mismatches: in
                 client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
                 return str(known.version)
         with tracking_store.unless_there():
-            client.create_registered_model(NAME, description="Spiking networks for MNIST, as ONNX.")
+            client.create_registered_model(NAME, description="Spiking networks, as ONNX.")
         with _the_global_store(client.tracking_uri):
             made = client.create_model_version(
                 NAME,

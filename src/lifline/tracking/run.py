@@ -12,8 +12,10 @@ import onnx
 from mlflow import MlflowClient, entities
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 
+from lifline.data.datasets import Dataset
 from lifline.params import Params
-from lifline.tracking.dataset import dataset_input
+from lifline.provenance import recorded_source
+from lifline.tracking.dataset import Part, data_tags, dataset_input
 from lifline.tracking.description import describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
@@ -93,9 +95,11 @@ class Run:
                 path.write_bytes(png)
                 self._log_file(path)
 
-    def log_dataset(self, name: str, context: str) -> None:
-        """Log MNIST, by its hash, as what the run reads."""
-        self.client.log_inputs(self.run_id, [dataset_input(name, context)])
+    def log_dataset(self, dataset: Dataset, part: Part) -> None:
+        """Log a part of a data set, by the hash of the whole, as what the run reads; tags tell what it is."""
+        source = recorded_source(dataset.sha256)
+        self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
+        self.set_tags(data_tags(dataset, source))
 
     def log_onnx(self, model: onnx.ModelProto) -> str:
         """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads; returns its id.

@@ -14,3 +14,7 @@ DESCRIPTION_TAG = "mlflow.note.content"
 
 HOLDER_TAG = "holder."
 """Followed by the name of a process that holds the run; its value is the run's status if that dies, and its host."""
+
+DATA_SHAPE_TAG = "data_shape"
+DATA_CLASSES_TAG = "data_classes"
+"""Of an image, as 1x28x28, and how many there are."""

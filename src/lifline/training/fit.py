@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
-from lifline.data.datasets import Dataset
+from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
 from lifline.errors import TrainingError
 from lifline.models.model import new_network
@@ -71,7 +71,7 @@ class TrainingState:
         self.reports = reports
 
 
-def new_training(params: Params, dataset: Dataset, device: torch.device) -> TrainingState:
+def new_training(params: Params, dataset: DatasetInfo, device: torch.device) -> TrainingState:
     """Begin a training on the images of a data set: the seed draws weights, order of batches and augmentation."""
     seed = params.train.seed
     return TrainingState(new_network(params.network, dataset, seed).to(device), seed)

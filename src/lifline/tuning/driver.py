@@ -9,8 +9,7 @@ from typing import Protocol
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 from lifline.data.images import split_off_validation
 from lifline.errors import TrainingError, is_out_of_memory
 from lifline.params import Params
@@ -84,7 +83,8 @@ def tune(
         LiflineError: the space, the study, its storage, the workers or MLflow cannot be used.
     """
     ends = time.monotonic() + timeout if timeout is not None else None
-    data = Data(*split_off_validation(load_images(MNIST, DATA, "train"), params.data.validation_size))
+    dataset = load_dataset(DATA)
+    data = Data(dataset.info, *split_off_validation(dataset.train, params.data.validation_size))
     store = open_store(storage)
     study = open_study(store, params, cost, name)
     workers = workers or InProcess()
@@ -94,6 +94,7 @@ def tune(
         with store.exclusive(study.study_name):  # drivers that start at once are to share one run
             parent = stack.enter_context(tracking.study_run(params, study.study_name))
             _end_forgotten_runs(parent, store, study)
+        parent.log_dataset(dataset, "train")
         watcher.show_start(study)
         _Driver(driver, store, study, params, cost, workers, watcher, parent).run(num_trials, ends)
         parent.log_figures(draw_study(study))

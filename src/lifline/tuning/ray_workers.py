@@ -27,7 +27,7 @@ from lifline.tuning.trial import Data, Score, train_trial
 from lifline.tuning.workers import TrialEvent, WorkerDiedError
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""MNIST takes 47 MB of it."""
+"""Of which MNIST takes 47 MB."""
 
 ADVICE = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token"
 CONNECT_SECONDS = 10

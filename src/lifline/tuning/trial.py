@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.datasets import MNIST
+from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import evaluate
 from lifline.models.model import Model
@@ -17,12 +17,13 @@ from lifline.training.report import EpochReport
 class Data(NamedTuple):
     """What a trial learns from and is scored on; the test set is not among it."""
 
+    info: DatasetInfo
     training: LabelledImages
     validation: LabelledImages
 
     def to(self, device: torch.device) -> "Data":
         """The same on a device."""
-        return Data(self.training.to(device), self.validation.to(device))
+        return Data(self.info, self.training.to(device), self.validation.to(device))
 
 
 class Score(NamedTuple):
@@ -44,9 +45,9 @@ def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    state = new_training(params, MNIST, data.training.images.device)
-    yield from fit(state, *data, params)
-    model = Model(state.network, params.network, MNIST.class_names)
+    state = new_training(params, data.info, data.training.images.device)
+    yield from fit(state, data.training, data.validation, params)
+    model = Model(state.network, params.network, data.info)
     metrics = evaluate(model, data.validation).as_metrics().model_dump()
     accuracy = metrics.pop("accuracy")
     costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}

@@ -1,0 +1,44 @@
+"""What the images of a data set are; whoever only shows or prepares images needs no more."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from lifline.choices import Preparation
+
+MAX_SIDE = 512
+"""Pixels, of an image."""
+
+CHANNELS = (1, 3)
+"""Grey, or red, green and blue."""
+
+MAX_CLASSES = 1_000
+
+
+class DatasetInfo(BaseModel):
+    """What the images of a data set are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    """As runs name it."""
+
+    title: str
+    """As people name it."""
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Of an image: channels, height, width."""
+
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """By label."""
+
+    preparation: Preparation
+    """How a picture from elsewhere is made into such an image."""
+
+    published: str = ""
+    """The publisher's page."""
+
+    licence: str = ""
+
+    origin: str = ""
+    """SHA-256 of the files of which it was made, and of what was asked of them."""
