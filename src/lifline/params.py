@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from lifline.choices import Decoding, LossName, SurrogateName
+from lifline.choices import Coding, Decoding, LossName, SurrogateName
 from lifline.errors import ParamsError
 
 MAX_LAYERS = 16
@@ -69,6 +69,9 @@ class NetworkParams(Section):
     spike_delay: Annotated[int, Field(ge=0, le=1)]
     """Steps by which a spike leaves late: 1 is the neuron that the tutorial writes by hand."""
 
+    coding: Coding
+    """How an image enters: as it is at every step, or as spikes, sooner (latency) or more (rate) where brighter."""
+
     decoding: Decoding
     """How output spikes become a class."""
 
@@ -77,7 +80,7 @@ class TrainParams(Section):
     """How the network learns."""
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    """Seeds the weights, the order of the batches and what augmentation draws."""
+    """Seeds the weights, the order of the batches and what augmentation and rate coding draw."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""

@@ -106,7 +106,7 @@ def run_over(
 
 def _build(params: NetworkParams, input_shape: tuple[int, ...], num_classes: int, seed: int) -> SpikingNetwork:
     neuron = Lif(params.beta, params.threshold, params.surrogate, params.spike_delay)
-    return SpikingNetwork(input_shape, params.hidden, num_classes, neuron, params.num_steps, seed)
+    return SpikingNetwork(input_shape, params.hidden, num_classes, neuron, params.num_steps, seed, params.coding)
 
 
 def _with_weights(header: _Header, weights: dict[str, Tensor]) -> SpikingNetwork:

@@ -5,11 +5,15 @@ from typing import NamedTuple
 import torch
 
 from lifline.choices import Decoding
+from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
-from lifline.models.model import run_over
+from lifline.models.model import BATCH_SIZE
 from lifline.snn.decoding import decode
 from lifline.snn.loss import Loss
 from lifline.snn.network import SpikingNetwork
+
+CODING_SEED = 0
+"""Rate coding draws the same spikes at each validation, whatever seed a training has."""
 
 
 class Validation(NamedTuple):
@@ -19,10 +23,13 @@ class Validation(NamedTuple):
     accuracy: float
 
 
+@torch.no_grad()
 def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
     """Return loss and accuracy of a network, with no effect on it."""
+    generator = torch.Generator(data.images.device).manual_seed(CODING_SEED)
     losses, correct = [], []
-    for record, labels in run_over(network, data):
+    for images, labels in batches_in_order(data, BATCH_SIZE):
+        record = network(images, generator=generator)
         losses.append(loss(record, labels) * len(labels))
         correct.append((decode(record, decoding) == labels).sum())
     total = len(data.labels)
