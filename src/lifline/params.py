@@ -117,7 +117,7 @@ class TrainParams(Section):
 
 
 class AugmentationParams(Section):
-    """How far each training image is distorted, anew each time it is shown; 0 is not at all."""
+    """How far each training image is distorted, anew each time it is shown; 0 and false are not at all."""
 
     rotation: Annotated[float, Field(ge=0, le=180)]
     """Degrees, at most, to either side."""
@@ -128,11 +128,14 @@ class AugmentationParams(Section):
     shear: Annotated[float, Field(ge=0, le=1)]
     """Pixels of slant per pixel of height, at most, to either side."""
 
-    shift: Annotated[float, Field(ge=0, le=28)]
+    shift: Annotated[float, Field(ge=0, le=512)]
     """Pixels, at most, in each direction."""
 
-    elastic: Annotated[float, Field(ge=0, le=28)]
+    elastic: Annotated[float, Field(ge=0, le=512)]
     """Elastic distortion: standard deviation of the displacements, in pixels, at the 5 by 5 nodes of a grid."""
+
+    flip: bool
+    """Whether each image is mirrored left-right, half of the time."""
 
 
 class TuneParams(Section):
@@ -286,6 +289,8 @@ def describe_field(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
+    if kind is bool:
+        return "true, false"
     if get_origin(kind) is dict:
         return "a mapping"
     if get_origin(kind) is list:
