@@ -128,7 +128,8 @@ def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | Non
 
 def _build(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
     neuron = Lif(params.beta, params.threshold, params.surrogate, params.spike_delay)
-    return SpikingNetwork(dataset.shape, params.hidden, len(dataset.class_names), neuron, params.num_steps, seed)
+    num_classes, coding = len(dataset.class_names), params.coding
+    return SpikingNetwork(dataset.shape, params.hidden, num_classes, neuron, params.num_steps, seed, coding)
 
 
 def _with_weights(header: _Header, weights: dict[str, Tensor]) -> SpikingNetwork:
