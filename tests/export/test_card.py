@@ -39,9 +39,9 @@ def card(params, mnist, folder):
     params = changed(params, network={"hidden": [40, 30], "num_steps": 12, "threshold": 0.3})
     model, data = untrained(params.network, seed=2), first(mnist.test, 500)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
-    exported = to_onnx(model, onnx_metadata(params, model, "ab" * 32, report.accuracy))
+    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
     write_bytes(ONNX_MODEL, exported.SerializeToString())
-    comparison = compare_with_network(exported, model, data)
+    comparison = compare_with_network(exported, model.network, "rate", data)
     return report, comparison, model_card(params, mnist._replace(test=data), report, comparison)
 
 

@@ -28,7 +28,7 @@ def session_of():
 
 @pytest.fixture(scope="module")
 def exported(params):
-    return to_onnx(untrained(small(params), seed=4), METADATA)
+    return to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
 
 
 def with_output_bias(model, bias):
@@ -44,8 +44,8 @@ def with_output_bias(model, bias):
     list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"hidden": [40, 30]}, {}], strict=True)),
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
-    model = untrained(small(params, decoding=decoding, **network), seed=4)
-    network, session = model.network, session_of(to_onnx(model, {}))
+    network = untrained(small(params, **network), seed=4).network
+    session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
         images = test_images.images[:count].float() / 255
         spikes, membrane, decided, *hidden = session.run(None, {"image": images.numpy()})
@@ -70,7 +70,7 @@ def test_the_file_tells_what_it_is_and_nothing_of_the_machine(exported):
 
 
 def test_equal_networks_give_equal_files(params, exported):
-    again = to_onnx(untrained(small(params), seed=4), METADATA)
+    again = to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
     assert again.SerializeToString(deterministic=True) == exported.SerializeToString(deterministic=True)
 
 
@@ -91,15 +91,15 @@ def test_old_runtimes_can_read_it(exported):
 
 
 def test_a_model_that_differs_is_found_out(params, test_images, exported):
-    model = untrained(small(params), seed=4)
+    network = untrained(small(params), seed=4).network
     data = first(test_images, 1200)
-    same = compare_with_network(exported, model, data)
+    same = compare_with_network(exported, network, "rate", data)
     assert (same.images, same.class_mismatches, same.spike_mismatches) == (1200, 0, 0)
     assert same.spikes_compared == NUM_STEPS * 1200 * (10 + 40)
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 
-    different = compare_with_network(with_output_bias(exported, model.network.layers[1].bias.flip(0)), model, data)
+    different = compare_with_network(with_output_bias(exported, network.layers[1].bias.flip(0)), network, "rate", data)
     assert different.class_mismatches > 0
     assert different.spike_mismatches > 0
     assert different.largest_membrane_difference > 1e-3
@@ -110,11 +110,11 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
-    whole, broken = untrained(small(params), seed=4), untrained(small(params), seed=4)
+    network, broken = untrained(small(params), seed=4).network, untrained(small(params), seed=4).network
     with torch.no_grad():
-        broken.network.layers[1].bias[3] = value
-    broken_model = with_output_bias(exported, broken.network.layers[1].bias)
+        broken.layers[1].bias[3] = value
+    broken_model = with_output_bias(exported, broken.layers[1].bias)
     data = first(test_images, 600)
-    for model, compared in ((exported, broken), (broken_model, whole)):
-        assert compare_with_network(model, compared, data).largest_membrane_difference == np.inf
-    assert compare_with_network(broken_model, broken, data).largest_membrane_difference < 1e-4
+    for model, compared in ((exported, broken), (broken_model, network)):
+        assert compare_with_network(model, compared, "rate", data).largest_membrane_difference == np.inf
+    assert compare_with_network(broken_model, broken, "rate", data).largest_membrane_difference < 1e-4

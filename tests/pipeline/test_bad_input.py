@@ -68,7 +68,7 @@ def test_an_export_that_differs_leaves_no_file(store, stage, monkeypatch):
     assert stage("evaluate")[0] == 0
     ONNX_MODEL.write_bytes(b"of an earlier export")
     params = read_params().network
-    another = to_onnx(untrained(params, seed=99), {})
+    another = to_onnx(untrained(params, seed=99).network, params.decoding, {})
     monkeypatch.setattr("lifline.export.onnx.to_onnx", lambda *_: another)
     assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")
     assert not ONNX_MODEL.exists()
