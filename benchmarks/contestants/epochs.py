@@ -58,7 +58,10 @@ def _write_for_torchvision(dataset: Dataset, folder: Path) -> None:
     """Write the IDX files that torchvision reads."""
     folder.mkdir(parents=True)
     for name, part in (("train", dataset.train), ("t10k", dataset.test)):
-        for kind, values in ((f"{name}-images-idx3-ubyte", part.images.squeeze(1)), (f"{name}-labels-idx1-ubyte", part.labels)):
+        for kind, values in (
+            (f"{name}-images-idx3-ubyte", part.images.squeeze(1)),
+            (f"{name}-labels-idx1-ubyte", part.labels),
+        ):
             header = bytes([0, 0, 8, values.dim()]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
             (folder / kind).write_bytes(header + values.to(torch.uint8).numpy().tobytes())
 

@@ -103,7 +103,10 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
 def test_a_checkpoint_of_a_seed_that_is_done_is_removed(workspace, command):
     """A kill came between the end of its run and that of its checkpoint."""
     assert command("1")[0] == 0
-    path = workspace / f".checkpoints/{fingerprint(read_params(), load_dataset(DATA).sha256, torch.device('cpu'))[:16]}.safetensors"
+    path = (
+        workspace
+        / f".checkpoints/{fingerprint(read_params(), load_dataset(DATA).sha256, torch.device('cpu'))[:16]}.safetensors"
+    )
     path.write_bytes(b"left over")
     assert command("1")[0] == 0
     assert not list(path.parent.iterdir())

@@ -14,7 +14,7 @@ from lifline.export.onnx import to_onnx
 from lifline.params import read_params
 from lifline.paths import DATA, EVALUATION, MODEL, ONNX_MODEL
 from lifline.presets import change_params
-from tests.conftest import NUM_TRAIN, ROOT, assert_one_line_error, save_untrained, untrained
+from tests.conftest import NUM_TRAIN, assert_one_line_error, save_untrained, untrained
 from tests.disks import FILL, disk
 from tests.processes import Process, finished, run_python, start_python, start_stage
 from tests.tuning import studies

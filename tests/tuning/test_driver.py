@@ -19,10 +19,8 @@ from lifline.tuning import driver, figures, journal, workers
 from lifline.tuning import trial as training_of_trials
 from lifline.tuning.study import DRIVER, TRAINED, counted, is_retried, retry_of
 from lifline.tuning.trial import Score
-from tests.conftest import first
 from tests.tuning.studies import (
     LIFLINE,
-    NUM_IMAGES,
     Silent,
     finish,
     forget,

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
-from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
-from lifline.errors import ModelError
+from lifline.data.info import DatasetInfo
 from lifline.data.tensor_file import DamagedError, pack, unpack
+from lifline.errors import ModelError
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif

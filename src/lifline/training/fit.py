@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
-from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.errors import TrainingError
 from lifline.models.model import new_network
 from lifline.params import Params, TrainParams
