@@ -35,14 +35,10 @@ def contents() -> dict[str, bytes]:
 
 def published_as(contents, **values) -> Published:
     """The description of these files, known by their SHA-256 where nothing else is said."""
-    files = {
-        kind: {
-            "name": name,
-            "shape": (30, 28, 28) if "images" in name else (30,),
-            "sha256": sha256(content).hexdigest(),
-        }
-        for kind, (name, content) in zip(type(MNIST.files).model_fields, contents.items(), strict=True)
-    }
+    files = {}
+    for kind, (name, content) in zip(type(MNIST.files).model_fields, contents.items(), strict=True):
+        shape = (30, 28, 28) if "images" in name else (30,)
+        files[kind] = {"name": name, "shape": shape, "sha256": sha256(content).hexdigest()}
     described = MNIST.model_dump() | {"files": files, "mirrors": (), "npm": None} | values
     return Published.model_validate(described)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from lifline.data.datasets import MAX_CLASSES
+from lifline.data.info import MAX_CLASSES
 from lifline.download.limits import MAX_NAME, Found, Parts, check_class_names, named, one_line, reading
 from lifline.download.stored import StoredArray, StoredPart, read_parts
 from lifline.errors import DataError

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
-from lifline.data.datasets import CHANNELS, MAX_CLASSES, MAX_SIDE
 from lifline.data.images import LabelledImages
+from lifline.data.info import CHANNELS, MAX_CLASSES, MAX_SIDE
 from lifline.errors import DataError
 
 MAX_BYTES = 8_000_000_000

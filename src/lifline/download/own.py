@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lifline.data.datasets import DatasetInfo
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.download.arrays import find_arrays, read_arrays
 from lifline.download.folders import TRAIN, find_class_folders, read_class_folders
 from lifline.download.idx import find_idx_files, has_idx_files, read_idx_folder

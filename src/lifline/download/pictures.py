@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from lifline.data.datasets import MAX_SIDE
+from lifline.data.info import MAX_SIDE
 from lifline.download.limits import check_image, check_memory, named, one_line, reading
 from lifline.errors import DataError
 from lifline.system.progress import new_bar

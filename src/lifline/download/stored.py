@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lifline.data.datasets import CHANNELS, MAX_CLASSES
 from lifline.data.images import LabelledImages
+from lifline.data.info import CHANNELS, MAX_CLASSES
 from lifline.download.limits import Parts, check_image, check_memory, check_num_classes
 from lifline.errors import DataError
 
