@@ -131,7 +131,9 @@ def test_other_params_have_another_checkpoint_and_refuse_this_one(saved, change)
 
 
 def test_what_does_not_touch_training_leaves_the_checkpoint_valid(params):
-    assert fingerprint(params, IMAGES, CPU) == fingerprint(changed(params, export={"max_class_mismatches": 5}), IMAGES, CPU)
+    assert fingerprint(params, IMAGES, CPU) == fingerprint(
+        changed(params, export={"max_class_mismatches": 5}), IMAGES, CPU
+    )
 
 
 def test_what_decides_the_bits_is_in_the_fingerprint(params, monkeypatch):

@@ -17,13 +17,21 @@ from lifline.serving.predictor import Predictor
 from tests.download.own_data import write_pictures
 from tests.serving.test_server import answering
 
-QUICK = {"network.hidden": [40], "train.epochs": 6, "train.batch_size": 10, "train.learning_rate": 0.003}
+QUICK = {
+    "data.validation_size": 10,
+    "network.hidden": [40],
+    "train.epochs": 6,
+    "train.batch_size": 10,
+    "train.learning_rate": 0.003,
+}
 
 
 def write_digits(folder: Path) -> str:
     digits = load_digits()
     images, labels = (digits.images / 16).astype(np.float32), digits.target
-    np.savez(folder / "digits.npz", x_train=images[:1400], y_train=labels[:1400], x_test=images[1400:], y_test=labels[1400:])
+    np.savez(
+        folder / "digits.npz", x_train=images[:1400], y_train=labels[:1400], x_test=images[1400:], y_test=labels[1400:]
+    )
     return "digits.npz"
 
 
@@ -55,7 +63,12 @@ def write_colour_pictures(folder: Path) -> str:
     [
         (write_digits, (1, 8, 8), tuple("0123456789"), {"data.validation_size": 200, "train.batch_size": 50}),
         (write_fifty_pngs, (1, 12, 10), ("left", "right"), {"data.validation_size": 10}),
-        (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {"data.validation_size": 10, "augmentation.flip": False}),
+        (
+            write_colour_pictures,
+            (3, 17, 23),
+            ("ape", "bee", "cow"),
+            {"data.validation_size": 10, "augmentation.flip": False},
+        ),
     ],
 )
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
