@@ -14,8 +14,7 @@ from benchmarks.sections import Settings, busy, epoch, growth, inference, memory
 from benchmarks.task import Task
 from lifline.command import run_command
 from lifline.data.batches import as_input
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import LiflineError
 from lifline.paths import DATA
@@ -43,7 +42,7 @@ def main() -> None:
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise LiflineError(f"{', '.join(missing)} cannot be imported; `make bench` installs what is raced")
-    data = load_images(MNIST, DATA, "train")
+    data = load_dataset(DATA).train
     console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
     tables = {}
     with tempfile.TemporaryDirectory() as folder:

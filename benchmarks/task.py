@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+IMAGE_SHAPE = (1, 28, 28)
 NUM_INPUTS = 784
 NUM_CLASSES = 10
 ADAM_BETAS = (0.9, 0.999)

@@ -1,4 +1,4 @@
-"""Stage evaluate: models/model.safetensors, data/images.safetensors -> reports/: evaluation.json, two tables, figures/."""
+"""Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, two tables, figures/."""
 
 from lifline.command import run_command
 from lifline.data.datasets import load_dataset

@@ -30,10 +30,11 @@ def main() -> None:
     params = read_params()
     dataset = load_dataset(DATA)
     trained, model_sha256 = load_model_for(params.network, dataset.info, MODEL), sha256_of(MODEL)
+    network, decoding = trained.network, params.network.decoding
     evaluation = EvaluationReport.read(EVALUATION, model_sha256)
     with tracking.run_of_model(model_sha256, params) as run:
-        model = to_onnx(trained, onnx_metadata(params, trained, model_sha256, evaluation.accuracy))
-        comparison = compare_with_network(model, trained, dataset.test)
+        model = to_onnx(network, decoding, onnx_metadata(params, trained.dataset, model_sha256, evaluation.accuracy))
+        comparison = compare_with_network(model, network, decoding, dataset.test)
         for output in (ONNX_MODEL, MODEL_CARD):
             output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)

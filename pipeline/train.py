@@ -1,4 +1,4 @@
-"""Stage train: data/images.safetensors, params.yaml -> models/model.safetensors, reports/train.json, reports/loss.csv."""
+"""Stage train: the training images, params.yaml -> models/model.safetensors, reports/train.json, reports/loss.csv."""
 
 from collections.abc import Iterator
 

@@ -20,20 +20,22 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from lifline import cli
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import Dataset, load_dataset, save_dataset
 from lifline.data.images import LabelledImages
-from lifline.download import download_mnist
+from lifline.download.obtain import obtain_dataset
+from lifline.download.published import read_published
 from lifline.errors import DataError
 from lifline.models.model import Model, new_network, save_model
 from lifline.params import NetworkParams, Params, read_params
-from lifline.paths import MODEL
+from lifline.paths import DATA, MODEL
 from lifline.presets import change_params, preset_values
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
 from tests.disks import disk
 from tests.no_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from tests.processes import ROOT, Process, clean_environment, none_left_behind, run_python, start_stage
+
+MNIST = read_published(ROOT / "data/mnist").info("mnist")
 
 settings.register_profile("lifline", deadline=None)
 settings.load_profile("lifline")
@@ -91,24 +93,64 @@ def once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], None
 
 
 @pytest.fixture(scope="session")
-def mnist_folder(tmp_path_factory) -> Path:
+def mnist_file(tmp_path_factory) -> Path:
     """The real MNIST: the pipeline's, or else downloaded as the pipeline would."""
-    folder = ROOT / "data/mnist"
+    path = ROOT / DATA
     try:
-        load_images(MNIST, folder, "train"), load_images(MNIST, folder, "test")
+        if load_dataset(path).info == MNIST:
+            return path
     except DataError:
-        folder = once(tmp_path_factory, "mnist", download_mnist)
-    return folder
+        pass
+    return once(tmp_path_factory, "mnist.safetensors", download_mnist)
+
+
+def download_mnist(path: Path) -> None:
+    with chdir(ROOT):
+        obtain_dataset(read_params().data.model_copy(update={"dataset": "mnist"}), path)
 
 
 @pytest.fixture(scope="session")
-def training_images(mnist_folder) -> LabelledImages:
-    return load_images(MNIST, mnist_folder, "train")
+def mnist(mnist_file) -> Dataset:
+    return load_dataset(mnist_file)
 
 
 @pytest.fixture(scope="session")
-def test_images(mnist_folder) -> LabelledImages:
-    return load_images(MNIST, mnist_folder, "test")
+def training_images(mnist) -> LabelledImages:
+    return mnist.train
+
+
+@pytest.fixture(scope="session")
+def test_images(mnist) -> LabelledImages:
+    return mnist.test
+
+
+@pytest.fixture(scope="session")
+def idx_folder(tmp_path_factory, mnist) -> Path:
+    """A folder with the first images of MNIST as somebody's own IDX files."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for name, data in (("train", first(mnist.train, 6_000)), ("t10k", first(mnist.test, 1_000))):
+            (folder / f"{name}-images-idx3-ubyte").write_bytes(as_idx(data.images.squeeze(1)))
+            (folder / f"{name}-labels-idx1-ubyte").write_bytes(as_idx(data.labels))
+
+    return once(tmp_path_factory, "idx", make)
+
+
+def as_idx(values: torch.Tensor) -> bytes:
+    """An IDX file of bytes."""
+    header = bytes([0, 0, 8, values.dim()]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
+    return header + values.to(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory, mnist) -> Path:
+    """A data set of a few images of MNIST's, as the download stage would write it."""
+    return once(
+        tmp_path_factory,
+        "few.safetensors",
+        lambda path: save_dataset(MNIST, first(mnist.train, NUM_TRAIN), first(mnist.test, NUM_TEST), path),
+    )
 
 
 def first(data: LabelledImages, count: int) -> LabelledImages:
@@ -131,7 +173,8 @@ def changed(params: Params, **sections: dict) -> Params:
     return Params.model_validate(values)
 
 
-SMALL = {"network.hidden": [20], "network.num_steps": 4, "data.validation_size": 59_000}
+NUM_TRAIN, NUM_TEST = 1_500, 500
+SMALL = {"network.hidden": [20], "network.num_steps": 4, "data.validation_size": 500}
 
 
 def write_tutorial_params(folder: Path, values: Mapping[str, Any] | None = None) -> None:
@@ -150,13 +193,13 @@ def blank(_figure: Figure) -> bytes:
 
 
 @pytest.fixture
-def workspace(tmp_path, mnist_folder, monkeypatch) -> Path:
-    """A working directory for stages: params for a small and quick network, and MNIST; figures are left blank."""
+def workspace(tmp_path, few_images, monkeypatch) -> Path:
+    """A working directory for stages: params for a small and quick network, a few images; figures are left blank."""
     monkeypatch.setattr("lifline.figures.style.as_png", blank)
     write_tutorial_params(tmp_path, SMALL)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/mnist").symlink_to(mnist_folder)
+    (tmp_path / DATA).symlink_to(few_images)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -245,7 +288,7 @@ def disks(tmp_path_factory):
 
 def untrained(params: NetworkParams, seed: int = 0) -> Model:
     """A model of these params, with the weights that a seed draws."""
-    return Model(new_network(params, MNIST, seed), params, MNIST.class_names)
+    return Model(new_network(params, MNIST, seed), params, MNIST)
 
 
 def save_untrained() -> None:

@@ -77,6 +77,13 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
             "warmup_epochs: 1.5",
             "train.warmup_epochs is 1.5; allowed is a number from 0 to train.ep",
         ),
+        ("coding: constant", "coding: delta", "network.coding is 'delta'; allowed is constant, latency, rate"),
+        ("flip: false", "flip: 1", "augmentation.flip is 1; allowed is true, false"),
+        ("flip: false", "flip: 'true'", "augmentation.flip is 'true'; allowed is true, false"),
+        ("flip: false", "flip: yes", "augmentation.flip is 'yes'; allowed is true, false"),
+        ("flip: false", "flip:", "augmentation.flip is None; allowed is true, false"),
+        ("flip: false", "", "augmentation.flip is missing; allowed is true, false"),
+        ("shift: 0.0", "shift: 513", "augmentation.shift is 513; allowed is a number from 0 to 512"),
         ("scale: 0.0", "scale: 1", "augmentation.scale is 1; allowed is a number from 0 to below 1"),
         (TEXT, "", "must hold the sections data, network, train, augmentation, export, tune"),
         (TEXT, "- beta", "must hold the sections data, network, train, augmentation, export, tune"),
@@ -112,7 +119,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta: 0.95", "beta: &it [*it]", "holds itself in line 9"),
         ("network:", "network: &it\n  it: *it", "holds itself in line 7"),
         ("network:", "network: &it\n  <<: *it", "holds itself in line 7"),
-        ("  space:", "  space: &it\n    it: *it", "holds itself in line 42"),
+        ("  space:", "  space: &it\n    it: *it", "holds itself in line 44"),
         ("beta: 0.95", "beta: *it", "is not valid YAML: line 9: found undefined alias 'it'"),
         ("beta: 0.95", "<<: 5", "is not valid YAML: line 9: expected a mapping or list of mappings for merging"),
         ("beta: 0.95", "beta: <<", "is not valid YAML: line 9: could not determine a constructor"),
@@ -124,7 +131,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         (
             "    network.beta:",
             f"    network.x: {NESTED}\n    network.beta:",
-            "is nested deeper than 20 levels in line 43",
+            "is nested deeper than 20 levels in line 45",
         ),
         ("beta: 0.95", f"beta: {'[' * 5000}", "is nested deeper than 20 levels"),
         ("beta: 0.95", f"beta: {'- ' * 5000}", "is not valid YAML: line 9"),
@@ -149,7 +156,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta", "be\0ta", "is not valid YAML: unacceptable character #x0000: special characters are not allowed in"),
         ("beta: 0.95", 'beta: "\\ud800"', r"network.beta is '\ud800'; allowed is a number from 0 to 1"),
         ("beta: 0.95", 'beta: "\\xZZ"', "is not valid YAML: line 9: expected escape sequence"),
-        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 46: but found another document"),
+        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 48: but found another document"),
         (TEXT, f"%YAML 9.9\n---\n{TEXT}", "is not valid YAML: line 1: found incompatible YAML document"),
         (TEXT, f"{TEXT}#{'x' * 100_000}", "has more than 100000 bytes"),
         (TEXT, "# nothing", "must hold the sections data, network"),
@@ -258,5 +265,7 @@ def test_the_readme_describes_every_param_with_its_default():
     readme = (ROOT / "README.md").read_text()
     defaults = params.flat() | {"tune.epochs": params.tune.epochs, "tune.space": "above"}
     for name, field in all_fields():
-        row = f"| `{name}` | {defaults[name]} | {describe_field(field)} | {field.description} |"
+        default = str(defaults[name])
+        shown = default.lower() if field.annotation is bool else default
+        row = f"| `{name}` | {shown} | {describe_field(field)} | {field.description} |"
         assert row in readme

@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import load_dataset
 
 BATCH_SIZE = 500
 
@@ -18,7 +17,7 @@ Classify = Callable[[Tensor], Tensor]
 
 def all_images(classify: Classify, mnist: Path) -> Iterator[int]:
     """Classify the whole test set at each `next()`, which gives the number of classes that are right."""
-    batches = list(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
+    batches = list(batches_in_order(load_dataset(mnist).test, BATCH_SIZE))
     yield 0  # made ready
     while True:
         yield sum(int((classify(images.flatten(1)) == labels).sum()) for images, labels in batches)
@@ -26,7 +25,7 @@ def all_images(classify: Classify, mnist: Path) -> Iterator[int]:
 
 def one_by_one(classify: Classify, mnist: Path) -> Iterator[int]:
     """Classify one test image at each `next()`, which gives its class."""
-    images, _ = next(batches_in_order(load_images(MNIST, mnist, "test"), BATCH_SIZE))
+    images, _ = next(batches_in_order(load_dataset(mnist).test, BATCH_SIZE))
     yield 0
     for image in cycle(images.flatten(1).split(1)):
         yield int(classify(image))

@@ -17,10 +17,9 @@ from torchvision import datasets, transforms
 from benchmarks.contestants.lifline_network import new_network
 from benchmarks.contestants.snntorch_networks import TutorialNetwork
 from benchmarks.contestants.torch_training import load_weights
-from benchmarks.task import ADAM_BETAS, Task
+from benchmarks.task import ADAM_BETAS, IMAGE_SHAPE, Task
 from lifline.data.batches import batches_in_order
-from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
+from lifline.data.datasets import Dataset, load_dataset
 from lifline.data.images import split_off_validation
 from lifline.params import read_params
 from lifline.presets import preset_values
@@ -33,9 +32,7 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
     network = TutorialNetwork(task)
     load_weights(network, task)
     with tempfile.TemporaryDirectory() as root:
-        raw = Path(root, "MNIST/raw")  # where torchvision looks for the files
-        raw.parent.mkdir()
-        raw.symlink_to(mnist.resolve())
+        _write_for_torchvision(load_dataset(mnist), Path(root, "MNIST/raw"))
         loaders = _tutorial_loaders(root, task.batch_size)
         yield 0
         yield _tutorial_epoch(network, *loaders, task)
@@ -45,16 +42,28 @@ def tutorial(task: Task, mnist: Path) -> Iterator[float]:
 def lifline(task: Task, mnist: Path) -> Iterator[float]:
     """Run `lifline.training.fit.fit` on all training images, and its validation."""
     params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
-    training = load_images(MNIST, mnist, "train")
+    training = load_dataset(mnist).train
     _, validation = split_off_validation(training, params.data.validation_size)
-    new_network(task, MNIST.shape)(
-        torch.zeros(1, *MNIST.shape)
+    new_network(task, IMAGE_SHAPE)(
+        torch.zeros(1, *IMAGE_SHAPE)
     ).membrane.sum().backward()  # loads the kernels, as imports do
-    network = new_network(task, MNIST.shape)
+    network = new_network(task, IMAGE_SHAPE)
     yield 0
     (report,) = fit(TrainingState(network, params.train.seed), training, validation, params)
     yield report.iteration
     yield _test_accuracy(lambda images: network(images).spikes, mnist)
+
+
+def _write_for_torchvision(dataset: Dataset, folder: Path) -> None:
+    """Write the IDX files that torchvision reads."""
+    folder.mkdir(parents=True)
+    for name, part in (("train", dataset.train), ("t10k", dataset.test)):
+        for kind, values in (
+            (f"{name}-images-idx3-ubyte", part.images.squeeze(1)),
+            (f"{name}-labels-idx1-ubyte", part.labels),
+        ):
+            header = bytes([0, 0, 8, values.dim()]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
+            (folder / kind).write_bytes(header + values.to(torch.uint8).numpy().tobytes())
 
 
 def _tutorial_loaders(root: str, batch_size: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
@@ -116,7 +125,7 @@ def _tutorial_printer(net: nn.Module, counter: int, *sets: tuple[list[float], Te
 
 @torch.no_grad()
 def _test_accuracy(spikes_of: Callable[[Tensor], Tensor], mnist: Path) -> float:
-    data = load_images(MNIST, mnist, "test")
+    data = load_dataset(mnist).test
     correct = sum(
         int((spikes_of(images).sum(0).argmax(1) == labels).sum()) for images, labels in batches_in_order(data, 500)
     )

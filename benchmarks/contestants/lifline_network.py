@@ -8,9 +8,8 @@ from torch import Tensor
 
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.torch_training import torch_batches
-from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
+from benchmarks.task import IMAGE_SHAPE, NUM_CLASSES, NUM_INPUTS, Task
 from lifline.data.augmentation import augment as augmentation_of_lifline
-from lifline.data.datasets import MNIST
 from lifline.params import read_params
 from lifline.snn import Lif, SpikingNetwork, decode
 from lifline.snn.loss import membrane_ce
@@ -47,7 +46,7 @@ def augment(task: Task, data: Path) -> Iterator[float]:
     """Augment as the recipe in params.yaml does, and nothing else."""
     augmentation, generator = read_params().augmentation, torch.Generator()
     for images, _ in torch_batches(task, data):
-        augmentation_of_lifline(images.unflatten(1, MNIST.shape), augmentation, generator)
+        augmentation_of_lifline(images.unflatten(1, IMAGE_SHAPE), augmentation, generator)
         yield 0.0
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.lifline_network import new_network
-from benchmarks.task import Task
-from lifline.data.datasets import MNIST
+from benchmarks.task import IMAGE_SHAPE, Task
 from lifline.export.onnx import to_onnx
 
 
@@ -27,11 +26,11 @@ def classify_one(task: Task, mnist: Path) -> Iterator[int]:
 
 @cache
 def _classifier(task: Task) -> Classify:
-    model = to_onnx(new_network(task), "rate", metadata={})
+    model = to_onnx(new_network(task, IMAGE_SHAPE), "rate", metadata={})
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def classify(images: Tensor) -> Tensor:
-        (classes,) = session.run(["class"], {"image": images.reshape(-1, 1, MNIST.shape[-1], MNIST.shape[-1]).numpy()})
+        (classes,) = session.run(["class"], {"image": images.reshape(-1, *IMAGE_SHAPE).numpy()})
         return torch.from_numpy(classes)
 
     return classify

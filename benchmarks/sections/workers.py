@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.report import Table, spread
 from benchmarks.sections import Settings
-from lifline.paths import repository_root
+from lifline.paths import DATA, repository_root
 
 CORES = len(os.sched_getaffinity(0))
 OTHERS = ("DVC_", "LIFLINE_STORAGE", "MLFLOW_TRACKING")
@@ -47,7 +47,7 @@ def _study(mnist: Path, workers: int, trials: int) -> float:
         for name in ("params.yaml", "dvc.yaml"):
             shutil.copy(repository_root() / name, folder)
         Path(folder, "data").mkdir()
-        Path(folder, "data/mnist").symlink_to(mnist.absolute())
+        Path(folder, DATA).symlink_to(mnist.absolute())
         arguments = ["tune", "--cost", "num_steps", "--trials", str(trials), "--workers", str(workers)]
         started = time.perf_counter()
         subprocess.run(

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from lifline.choices import Decoding, LossName, SurrogateName
+from lifline.choices import Coding, Decoding, LossName, SurrogateName
 from lifline.errors import ParamsError
 
 MAX_LAYERS = 16
@@ -75,6 +75,9 @@ class NetworkParams(Section):
     spike_delay: Annotated[int, Field(ge=0, le=1)]
     """Steps by which a spike leaves late: 1 is the neuron that the tutorial writes by hand."""
 
+    coding: Coding
+    """How an image enters: as it is at every step, or as spikes, sooner (latency) or more (rate) where brighter."""
+
     decoding: Decoding
     """How output spikes become a class."""
 
@@ -83,7 +86,7 @@ class TrainParams(Section):
     """How the network learns."""
 
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-    """Seeds the weights, the order of the batches and what augmentation draws."""
+    """Seeds the weights, the order of the batches and what augmentation and rate coding draw."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""
@@ -120,7 +123,7 @@ class TrainParams(Section):
 
 
 class AugmentationParams(Section):
-    """How far each training image is distorted, anew each time it is shown; 0 is not at all."""
+    """How far each training image is distorted, anew each time it is shown; 0 and false are not at all."""
 
     rotation: Annotated[float, Field(ge=0, le=180)]
     """Degrees, at most, to either side."""
@@ -131,11 +134,14 @@ class AugmentationParams(Section):
     shear: Annotated[float, Field(ge=0, le=1)]
     """Pixels of slant per pixel of height, at most, to either side."""
 
-    shift: Annotated[float, Field(ge=0, le=28)]
+    shift: Annotated[float, Field(ge=0, le=512)]
     """Pixels, at most, in each direction."""
 
-    elastic: Annotated[float, Field(ge=0, le=28)]
+    elastic: Annotated[float, Field(ge=0, le=512)]
     """Elastic distortion: standard deviation of the displacements, in pixels, at the 5 by 5 nodes of a grid."""
+
+    flip: bool
+    """Whether each image is mirrored left-right, half of the time."""
 
 
 class TuneParams(Section):
@@ -289,6 +295,8 @@ def describe_field(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
+    if kind is bool:
+        return "true, false"
     if get_origin(kind) is dict:
         return "a mapping"
     if kind is str:

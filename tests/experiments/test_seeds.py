@@ -12,11 +12,12 @@ import mlflow
 import pytest
 import torch
 
+from lifline.data.datasets import load_dataset
 from lifline.experiments import seeds
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.seeds import SeedResult, summarize
 from lifline.params import read_params
-from lifline.paths import EVALUATION, MODEL
+from lifline.paths import DATA, EVALUATION, MODEL
 from lifline.presets import change_params
 from lifline.system.files import sha256_of
 from lifline.system.locks import locked
@@ -66,7 +67,7 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
     assert [run.data.params["train.seed"] for run in children] == ["42", "43", "44"]
     assert [run.data.metrics["test/accuracy"] for run in children] == accuracies
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert parent.info.run_name == "seeds of tutorial: hidden [20], num_steps 4, validation_size 59000"
+    assert parent.info.run_name == "seeds of tutorial: hidden [20], num_steps 4, validation_size 500"
     for run in children:
         assert f"[{run.info.run_name}](#/experiments/" in parent.data.tags["mlflow.note.content"]
         assert f"/runs/{parent.info.run_id})." in run.data.tags["mlflow.note.content"]
@@ -102,14 +103,17 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
 def test_a_checkpoint_of_a_seed_that_is_done_is_removed(workspace, command):
     """A kill came between the end of its run and that of its checkpoint."""
     assert command("1")[0] == 0
-    path = workspace / f".checkpoints/{fingerprint(read_params(), torch.device('cpu'))[:16]}.safetensors"
+    path = (
+        workspace
+        / f".checkpoints/{fingerprint(read_params(), load_dataset(DATA).sha256, torch.device('cpu'))[:16]}.safetensors"
+    )
     path.write_bytes(b"left over")
     assert command("1")[0] == 0
     assert not list(path.parent.iterdir())
 
 
 def test_the_same_seeds_twice_at_once_are_refused(workspace, command):
-    recipe = fingerprint(read_params().with_values({"train.seed": 0}), torch.device("cpu"))
+    recipe = fingerprint(read_params().with_values({"train.seed": 0}), load_dataset(DATA).sha256, torch.device("cpu"))
     with locked(workspace / ".checkpoints" / f"seeds-{recipe[:16]}.lock"):
         code, _, err = command("1")
     assert code == 2

@@ -35,14 +35,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def card(params, test_images, folder):
+def card(params, mnist, folder):
     params = changed(params, network={"hidden": [40, 30], "num_steps": 12, "threshold": 0.3})
-    model, data = untrained(params.network, seed=2), first(test_images, 500)
+    model, data = untrained(params.network, seed=2), first(mnist.test, 500)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
-    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.class_names, "ab" * 32, report.accuracy))
+    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
     write_bytes(ONNX_MODEL, exported.SerializeToString())
     comparison = compare_with_network(exported, model.network, "rate", data)
-    return report, comparison, model_card(params, report, comparison)
+    return report, comparison, model_card(params, mnist._replace(test=data), report, comparison)
 
 
 def test_a_card_tells_what_the_model_is(card):

@@ -14,7 +14,7 @@ from lifline.system.files import sha256_of_bytes
 from tests.conftest import ROOT, changed, first, untrained
 
 NUM_STEPS = 4
-METADATA = {"params": {"network.beta": 0.95}, "class_names": ["0", "1"], "test_accuracy": 0.9}
+METADATA = {"params": {"network.beta": 0.95}, "coding": "constant", "test_accuracy": 0.9}
 
 
 def small(params, **network):

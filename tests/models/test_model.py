@@ -2,11 +2,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lifline.data.datasets import MNIST
+from lifline.data.tensor_file import pack
 from lifline.errors import ModelError
 from lifline.models.model import load_model, load_model_for, new_network, save_model
-from lifline.data.tensor_file import pack
-from tests.conftest import changed, untrained
+from tests.conftest import MNIST, changed, untrained
 
 
 @pytest.fixture
@@ -25,18 +24,18 @@ def test_the_file_alone_rebuilds_the_network(small, saved):
     model = load_model(saved)
     images = torch.rand(5, 1, 28, 28)
     assert model.params == small
-    assert model.class_names == tuple("0123456789")
+    assert model.dataset == MNIST
     assert model.network.input_shape == (1, 28, 28)
     assert torch.equal(model.network(images).membrane, untrained(small, seed=1).network(images).membrane)
-    assert load_model_for(small, saved).network.num_steps == 3
+    assert load_model_for(small, MNIST, saved).network.num_steps == 3
 
 
 def test_a_network_for_other_images_and_classes_comes_back_as_it_was(small, tmp_path):
-    dataset = MNIST._replace(shape=(3, 17, 23), class_names=("cat", "dog", "mouse"))
-    model = untrained(small)._replace(network=new_network(small, dataset, seed=1), class_names=dataset.class_names)
+    dataset = MNIST.model_copy(update={"shape": (3, 17, 23), "class_names": ("cat", "dog", "mouse")})
+    model = untrained(small)._replace(network=new_network(small, dataset, seed=1), dataset=dataset)
     save_model(model, tmp_path / "model")
     loaded = load_model(tmp_path / "model")
-    assert loaded.class_names == dataset.class_names
+    assert loaded.dataset == dataset
     images = torch.rand(5, 3, 17, 23)
     assert loaded.network(images).membrane.shape == (3, 5, 3)
     assert torch.equal(loaded.network(images).membrane, model.network(images).membrane)
@@ -99,8 +98,7 @@ def test_weights_of_another_type_are_refused(small, saved):
 def test_a_header_that_asks_for_more_than_the_file_holds_takes_no_memory(small, saved):
     described = {
         "network": small.model_dump() | {"hidden": [65_536] * 16},  # 275 GB
-        "input_shape": [1, 28, 28],
-        "class_names": ["0", "1"],
+        "dataset": MNIST.model_dump(mode="json"),
     }
     saved.write_bytes(pack({"layers.0.weight": torch.zeros(3)}, described))
     with pytest.raises(ModelError, match="is damaged"):
@@ -122,4 +120,9 @@ def test_someone_elses_safetensors_is_refused(tmp_path):
 
 def test_a_model_made_for_other_params_is_refused(small, saved):
     with pytest.raises(ModelError, match=r"trained with network\.beta 0\.95, but params\.yaml has 0\.5; `dvc repro"):
-        load_model_for(small.model_copy(update={"beta": 0.5}), saved)
+        load_model_for(small.model_copy(update={"beta": 0.5}), MNIST, saved)
+
+
+def test_a_model_of_other_images_is_refused(small, saved):
+    with pytest.raises(ModelError, match=r"was trained on MNIST, but the images are now those of Fashion; `dvc repro"):
+        load_model_for(small, MNIST.model_copy(update={"title": "Fashion"}), saved)

@@ -7,27 +7,17 @@ import shutil
 import subprocess
 
 import mlflow
+import numpy as np
 import pytest
 
-from lifline.data.datasets import MNIST
 from lifline.export.onnx import to_onnx
 from lifline.params import read_params
-from lifline.paths import EVALUATION, MODEL, ONNX_MODEL
+from lifline.paths import DATA, EVALUATION, MODEL, ONNX_MODEL
 from lifline.presets import change_params
-from tests.conftest import assert_one_line_error, save_untrained, untrained
+from tests.conftest import NUM_TRAIN, assert_one_line_error, save_untrained, untrained
 from tests.disks import FILL, disk
 from tests.processes import Process, finished, run_python, start_python, start_stage
 from tests.tuning import studies
-
-
-def own_data(workspace, mnist_folder):
-    """Give the workspace files of its own to damage."""
-    folder = workspace / "data/mnist"
-    folder.unlink()
-    folder.mkdir()
-    for file in MNIST.files:
-        (folder / file.name).symlink_to(mnist_folder / file.name)
-    return folder
 
 
 def test_wrong_params(workspace, stage):
@@ -43,16 +33,19 @@ def test_wrong_kernels(store, stage, monkeypatch):
     assert_one_line_error(stage("train"), "LIFLINE_KERNELS is 'fast'; allowed are fused and reference")
 
 
-def test_missing_data(workspace, stage, mnist_folder):
-    (own_data(workspace, mnist_folder) / MNIST.train[1].name).unlink()
-    assert_one_line_error(stage("train"), f"data/mnist/{MNIST.train[1].name} is missing", "dvc repro download")
+@pytest.mark.parametrize("name", ["train", "evaluate", "export"])
+def test_missing_or_damaged_data(workspace, stage, name):
+    content = bytearray(DATA.read_bytes())
+    DATA.unlink()
+    assert_one_line_error(stage(name), f"{DATA} is missing; `dvc repro download` makes it")
+    content[-1] ^= 1
+    DATA.write_bytes(content)
+    assert_one_line_error(stage(name), f"{DATA} is damaged", "dvc repro -f download")
 
 
-def test_training_needs_no_test_images(store, workspace, stage, mnist_folder):
-    folder = own_data(workspace, mnist_folder)
-    for file in MNIST.test:
-        (folder / file.name).unlink()
-    assert stage("train")[0] == 0
+def test_more_images_for_validation_than_there_are(workspace, stage):
+    change_params({"data.validation_size": NUM_TRAIN})
+    assert_one_line_error(stage("train"), "data.validation_size is 1500", "allowed is a whole number from 1 to 1499")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export"])
@@ -96,11 +89,11 @@ def test_a_full_disk_takes_no_model(store, workspace, disks):
     assert not (workspace / "reports/train.json").exists()
 
 
-def test_a_full_disk_takes_no_download(workspace, disks, mnist_folder, monkeypatch):
-    monkeypatch.setenv("LIFLINE_MNIST_SOURCE", str(mnist_folder))
-    (workspace / "data/mnist").unlink()
-    download = start_stage("download", workspace, before=disk("data", "20m", "true"))
-    assert_one_line_error(ended(download), "data/mnist", "No space left on device")
+def test_a_full_disk_takes_no_data_set(workspace, disks):
+    np.savez(workspace / "own.npz", x_train=np.zeros((600, 28, 28), np.uint8), y_train=np.arange(600) % 3)
+    change_params({"data.dataset": "../own.npz"})
+    download = start_stage("download", workspace, before=disk("data", "200k", "true"))
+    assert_one_line_error(ended(download), str(DATA), "No space left on device")
 
 
 def test_a_full_disk_under_the_store(store, workspace, disks, monkeypatch):

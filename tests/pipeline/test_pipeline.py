@@ -11,13 +11,16 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import onnx
 import pytest
 
+from lifline.data.datasets import load_dataset
 from lifline.params import read_params
+from lifline.paths import DATA
 from lifline.system.files import sha256_of
 from tests.conftest import ROOT, clean_environment, write_tutorial_params
 from tests.processes import run_python
@@ -26,10 +29,11 @@ MISMATCHES = 3
 """A sum that a processor rounds in another order may decide a spike, and with it a class."""
 
 SMALL = {
+    "data.dataset": "small",
+    "data.validation_size": 1_000,
     "network.hidden": [60],
     "network.num_steps": 8,
-    "data.validation_size": 40_000,
-    "train.epochs": 2,
+    "train.epochs": 4,
     "export.max_class_mismatches": MISMATCHES,
 }
 
@@ -39,12 +43,11 @@ DVC = "import sys; from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 class Clone:
     """A clone of this repository, and commands run in it."""
 
-    def __init__(self, folder: Path, mnist_folder: Path):
+    def __init__(self, folder: Path):
         self.folder = folder
         self.environment = {
             **clean_environment(),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "LIFLINE_MNIST_SOURCE": str(mnist_folder),
         }
 
     def run(self, *command: str) -> str:
@@ -78,7 +81,7 @@ class Clone:
         return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
 
 
-def copy_of_this_repository(folder: Path, mnist_folder: Path) -> Clone:
+def copy_of_this_repository(folder: Path, values: dict[str, Any]) -> Clone:
     """What a commit of the working tree would hold, committed in a repository of its own."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -88,17 +91,19 @@ def copy_of_this_repository(folder: Path, mnist_folder: Path) -> Clone:
         target = folder / Path(name).relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(name, target)
-    write_tutorial_params(folder, SMALL)
-    clone = Clone(folder, mnist_folder)
+    write_tutorial_params(folder, values)
+    clone = Clone(folder)
     clone.git("init", "--quiet")
     clone.git("add", "--all")
-    clone.git("commit", "--quiet", "--message", "a smaller network")
+    clone.git("commit", "--quiet", "--message", "other params")
     return clone
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory, mnist_folder) -> Clone:
-    clone = copy_of_this_repository(tmp_path_factory.mktemp("clone"), mnist_folder)
+def clone(tmp_path_factory, idx_folder) -> Clone:
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(idx_folder, folder / "data/small")
+    clone = copy_of_this_repository(folder, SMALL)
     clone.run("dvc", "repro")
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message", "its results")
@@ -117,7 +122,7 @@ def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
     for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "firing_rates.csv", "export.json"):
         assert f"reports/{report}" in tracked
     assert "models/model_card.md" in tracked
-    not_in_git = ("data/mnist", "models/model.", "reports/figures", "mlflow", "mlartifacts")
+    not_in_git = ("data/images", "models/model.", "reports/figures", "mlflow", "mlartifacts")
     assert not {name for name in tracked if name.startswith(not_in_git)}
     assert (clone.folder / "models/model.safetensors").is_file()
     onnx.checker.check_model(onnx.load(clone.folder / "models/model.onnx"), full_check=True)
@@ -126,9 +131,9 @@ def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
 def test_reports_agree_with_each_other(clone):
     evaluation, export = clone.json("reports/evaluation.json"), clone.json("reports/export.json")
     rows = clone.rows("reports/predictions.csv")
-    assert len(rows) == evaluation["total"] == export["images"] == 10_000
+    assert len(rows) == evaluation["total"] == export["images"] == 1_000
     assert sum(row["actual"] == row["predicted"] for row in rows) == evaluation["correct"]
-    assert evaluation["accuracy"] == evaluation["correct"] / 10_000
+    assert evaluation["accuracy"] == evaluation["correct"] / 1_000
     assert evaluation["accuracy"] > 0.7
     assert export["class_mismatches"] <= MISMATCHES
     stops = evaluation["by_num_steps"]
@@ -140,13 +145,13 @@ def test_reports_agree_with_each_other(clone):
     mean = sum(float(each["firing_rate"]) * float(each["hidden_1"]) for each in bins)
     assert mean == pytest.approx(evaluation["firing_rate"]["hidden_1"], abs=0.01)
     card = (clone.folder / "models/model_card.md").read_text()
-    assert f"{evaluation['accuracy']:.2%} of the 10,000 test images" in card
+    assert f"{evaluation['accuracy']:.2%} of the 1,000 test images" in card
     assert sha256_of(clone.folder / "models/model.safetensors") in card
     points = clone.rows("reports/loss.csv")
     training = clone.json("reports/train.json")
-    assert int(points[-1]["iteration"]) == training["iterations"] == 314
+    assert int(points[-1]["iteration"]) == training["iterations"] == 160
     assert float(points[-1]["validation_accuracy"]) == training["validation"]["accuracy"]
-    assert len(points) == 33
+    assert len(points) == 16
     assert float(points[-1]["train_loss"]) < float(points[0]["train_loss"])
 
 
@@ -172,13 +177,13 @@ def test_one_run_holds_it_all(clone):
     assert run.data.metrics["export/class_mismatches"] == clone.json("reports/export.json")["class_mismatches"]
     for metric in ("train/accuracy", "validation/loss", "speed/epoch_seconds", "system/cpu_utilization_percentage"):
         assert metric in run.data.metrics
-    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"mnist-train", "mnist-test"}
+    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"small-train", "small-test"}
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert {"params.yaml", "dvc.lock", "loss.csv", "evaluation.json", "export.json", "model_card.md"} <= artifacts
     figures = {path.name for path in (clone.folder / "reports/figures").iterdir()}
     assert len(figures) == 6
     assert {"training.png", *figures} <= artifacts
-    assert run.info.run_name == "tutorial: hidden [60], num_steps 8, epochs 2, 1 more"
+    assert run.info.run_name == "tutorial: hidden [60], num_steps 8, epochs 4, 2 more"
     description = run.data.tags["mlflow.note.content"]
     assert f"test accuracy **{run.data.metrics['test/accuracy']:.2%}**" in description
     assert "nJ per image" in description
@@ -203,8 +208,8 @@ def test_the_exported_model_is_a_version_that_can_be_champion(champion, test_ima
 
 
 @pytest.mark.slow
-def test_a_clone_that_has_the_outputs_from_a_cache_registers_what_it_has(clone, mnist_folder, tmp_path):
-    copy = Clone(tmp_path / "copy", mnist_folder)
+def test_a_clone_that_has_the_outputs_from_a_cache_registers_what_it_has(clone, tmp_path):
+    copy = Clone(tmp_path / "copy")
     clone.git("clone", "--quiet", str(clone.folder), str(copy.folder))
     copy.dvc("cache", "dir", "--local", str(clone.folder / ".dvc/cache"))
     copy.dvc("checkout")
@@ -233,7 +238,8 @@ def test_the_onnx_file_says_what_it_is(clone):
         "params": read_params(clone.folder / "params.yaml").flat(),
         "model_sha256": sha256_of(clone.folder / "models/model.safetensors"),
         "test_accuracy": clone.json("reports/evaluation.json")["accuracy"],
-        "class_names": list("0123456789"),
+        "coding": "constant",
+        "dataset": load_dataset(clone.folder / DATA).info.model_dump(mode="json"),
     }
 
 
@@ -279,7 +285,7 @@ def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code
     assert len(clone.runs()) == num_runs + 1
     run = clone.runs()[-1]
     assert run.data.tags["dvc_exp_name"] == "calm-heron"
-    assert run.info.run_name == "calm-heron (tutorial: hidden [60], beta 0.9, num_steps 8, 2 more)"
+    assert run.info.run_name == "calm-heron (tutorial: hidden [60], beta 0.9, num_steps 8, 3 more)"
     assert run.data.params["network.beta"] == "0.9"
     assert run.data.tags["device"].endswith("of the copy")
     assert run.info.artifact_uri.startswith((clone.folder / "mlartifacts").as_uri())
@@ -312,7 +318,7 @@ def test_a_forced_repro_that_was_killed_goes_on_and_changes_no_hash(clone):
         kill_after_an_epoch(clone)
         if not model.exists():  # else the training was over before it was killed
             break
-    assert "goes on after epoch 1" in clone.dvc("repro", "--force")
+    assert "goes on after epoch" in clone.dvc("repro", "--force")
     killed, finished = clone.runs()[num_runs:]
     assert [killed.info.status, finished.info.status] == ["KILLED", "FINISHED"]
     assert finished.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]

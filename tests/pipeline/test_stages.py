@@ -1,19 +1,25 @@
 """The stage scripts by themselves, without DVC."""
 
 import mlflow
+import numpy as np
 
-from lifline.paths import MODEL
+from lifline.data.datasets import load_dataset
+from lifline.paths import DATA, MODEL
+from lifline.presets import change_params
 from lifline.provenance import recorded_source
 from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
 from tests.tracking.runs import artifacts
 
 
-def test_a_download_is_remembered_by_who_served_it(workspace, stage, monkeypatch):
-    assert recorded_source() == "unknown"
-    monkeypatch.setattr("lifline.download.download_mnist", lambda folder: f"a mirror, for {folder}")
+def test_a_download_is_remembered_by_who_served_it(workspace, stage):
+    np.savez(workspace / "data/own.npz", x_train=np.zeros((60, 5, 7), np.uint8), y_train=np.arange(60) % 3)
+    change_params({"data.dataset": "own.npz", "data.validation_size": 10})
     assert stage("download") == (0, "")
-    assert recorded_source() == "a mirror, for data/mnist"
+    dataset = load_dataset(DATA)
+    assert dataset.info.shape == (1, 5, 7)
+    assert recorded_source(dataset.sha256) == "own.npz"
+    assert recorded_source("another") == "unknown"
 
 
 def test_a_model_without_a_run_gets_one(workspace, stage):
@@ -24,7 +30,7 @@ def test_a_model_without_a_run_gets_one(workspace, stage):
     (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
     assert run.data.tags["model_sha256"] == sha256_of(MODEL)
     assert run.data.params["network.hidden"] == "[20]"
-    assert run.data.tags["test/total"] == "10000"
+    assert run.data.tags["test/total"] == "500"
 
 
 def test_a_training_again_leaves_a_whole_run(store, workspace, stage):

@@ -137,6 +137,37 @@ def test_images_with_steps_of_their_own_take_no_number_of_steps():
         network(images(40).unflatten(0, (8, 5)), num_steps=3)
 
 
+def test_images_are_constant_unless_asked_otherwise():
+    plain = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    constant = SpikingNetwork([12], [30], 4, Lif(0.95), 8, coding="constant")
+    assert plain.coding == "constant"
+    assert torch.equal(plain(images()).membrane, constant(images()).membrane)
+    inputs, num_steps = plain.encode(images())
+    assert torch.equal(inputs, images())
+    assert num_steps == 8
+
+
+@pytest.mark.parametrize("coding", ["latency", "rate"])
+def test_a_coded_image_has_steps_for_the_first_layer(coding):
+    network = SpikingNetwork([3, 2, 2], [30], 4, Lif(0.95), 8, coding=coding)
+    shapes = []
+    network.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(list(inputs[0].shape)))
+    record = network(images().unflatten(1, (3, 2, 2)), num_steps=6)
+    assert shapes == [[6, 5, 12]]
+    assert record.spikes.shape == (6, 5, 4)
+    assert network.encode(images().unflatten(1, (3, 2, 2)))[1] is None
+
+
+def test_an_unknown_coding_is_refused():
+    with pytest.raises(ValueError, match=r"^coding is 'delta'; allowed are constant, latency, rate$"):
+        SpikingNetwork([12], [30], 4, Lif(0.95), 8, coding="delta")
+
+
+def test_the_weights_are_the_same_whatever_the_coding():
+    one, other = (SpikingNetwork([12], [30], 4, Lif(0.9), 8, seed=7, coding=c) for c in ("constant", "rate"))
+    assert torch.equal(one.layers[0].weight, other.layers[0].weight)
+
+
 def test_a_neuron_is_a_value():
     assert Lif(0.9) == Lif(0.9)
     assert hash(Lif(0.9)) != hash(Lif(0.8))

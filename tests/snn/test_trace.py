@@ -1,17 +1,18 @@
 import pytest
 import torch
 
+from lifline.snn import Lif, SpikingNetwork
 from lifline.snn.trace import trace
-from tests.conftest import changed, untrained
 
 
-@pytest.mark.parametrize("values", [{}, {"hidden": [40, 30]}, {"spike_delay": 1}])
-def test_a_trace_is_what_the_network_does(params, test_images, values):
-    wanted = {"hidden": [40], "num_steps": 6, "threshold": 0.3} | values
-    network = untrained(changed(params, network=wanted).network, seed=2).network
-    images = test_images.images[:50] / 255
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+@pytest.mark.parametrize(("hidden", "spike_delay"), [([40], 0), ([40, 30], 0), ([40], 1)])
+def test_a_trace_is_what_the_network_does(hidden, spike_delay, coding):
+    network = SpikingNetwork([1, 8, 8], hidden, 10, Lif(0.95, 0.2, spike_delay=spike_delay), 6, seed=2, coding=coding)
+    images = torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        record, layers = network(images), trace(network, images)
+        record = network(images, generator=torch.Generator().manual_seed(1))
+        layers = trace(network, images, torch.Generator().manual_seed(1))
     assert len(layers) == len(network.layers)
     torch.testing.assert_close(layers[-1].spikes, record.spikes, rtol=0, atol=0)
     torch.testing.assert_close(layers[-1].membrane, record.membrane)

@@ -15,8 +15,9 @@ import pytest
 from mlflow.entities import LoggedModelStatus
 from mlflow.telemetry.utils import is_telemetry_disabled
 
-from lifline.data.datasets import MNIST
+from lifline.data.datasets import load_dataset
 from lifline.errors import TrackingError
+from lifline.paths import DATA
 from lifline.provenance import record_source
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING, interrupt_on_signals
@@ -47,7 +48,7 @@ def epoch_report(**values):
 
 def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     with tracking.training_run(params, "cpu") as run:
-        run.log_dataset("mnist-train", "training")
+        run.log_dataset(load_dataset(DATA), "train")
         run.log_epoch(epoch_report())
         run.log_epoch(epoch_report(epoch=2, iteration=6, losses=[0.9, 0.8, 0.7]))
         run.tag_model(HASH)
@@ -62,10 +63,10 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     assert run.data.metrics["speed/images_per_second"] == 1000
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
-    assert run.data.tags["data_sha256"] == MNIST.sha256
+    assert run.data.tags["data_sha256"] == load_dataset(DATA).sha256
     assert run.data.tags["device"] == "cpu"
     (dataset,) = run.inputs.dataset_inputs
-    assert MNIST.sha256.startswith(dataset.dataset.digest)
+    assert load_dataset(DATA).sha256.startswith(dataset.dataset.digest)
     assert "params.yaml" in [file.path for file in store.list_artifacts(run.info.run_id)]
     assert (workspace / "mlartifacts").is_dir()
 
@@ -107,7 +108,7 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
         run.log_metrics({"validation": {"accuracy": 0.7}})
         run.tag_model(HASH)
     with tracking.run_of_model(HASH, params) as run:
-        run.log_dataset("mnist-test", "test")
+        run.log_dataset(load_dataset(DATA), "test")
         run.log_metrics({"test": {"accuracy": 0.9}})
         run.log_files(report)
         run.log_onnx(tiny_onnx())
@@ -238,10 +239,10 @@ def test_a_setting_of_the_machines_metrics_that_cannot_be_is_named(store, params
 
 def test_a_run_names_who_served_the_data(store, params):
     with tracking.run_of_model(HASH, params) as before:
-        before.log_dataset("mnist-test", "test")
-    record_source("https://mirror.example/mnist/")
+        before.log_dataset(load_dataset(DATA), "test")
+    record_source(load_dataset(DATA).sha256, "https://mirror.example/mnist/")
     with tracking.training_run(params, "cpu") as after:
-        after.log_dataset("mnist-train", "training")
+        after.log_dataset(load_dataset(DATA), "train")
     sources = [run.read().inputs.dataset_inputs[0].dataset.source for run in (before, after)]
     assert "unknown" in sources[0]
     assert json.loads(sources[1])["url"] == "https://mirror.example/mnist/"
@@ -250,9 +251,9 @@ def test_a_run_names_who_served_the_data(store, params):
 
 @pytest.mark.parametrize("login", ["", "me:***@", "***@"])
 def test_a_source_of_ones_own_is_a_link_too(store, params, login):
-    record_source(f"LIFLINE_MNIST_SOURCE=https://{login}mirror.example/mnist/")
+    record_source(load_dataset(DATA).sha256, f"LIFLINE_MNIST_SOURCE=https://{login}mirror.example/mnist/")
     with tracking.run_of_model(HASH, params) as run:
-        run.log_dataset("mnist-test", "test")
+        run.log_dataset(load_dataset(DATA), "test")
     dataset = run.read().inputs.dataset_inputs[0].dataset
     assert dataset.source_type == "http"
     assert json.loads(dataset.source)["url"] == "https://mirror.example/mnist/"

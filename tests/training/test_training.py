@@ -3,7 +3,6 @@ from itertools import islice
 import pytest
 import torch
 
-from lifline.data.datasets import MNIST
 from lifline.data.images import split_off_validation
 from lifline.device import choose_device
 from lifline.errors import TrainingError
@@ -11,7 +10,7 @@ from lifline.evaluation.evaluate import evaluate
 from lifline.models.model import Model, new_network, save_model
 from lifline.training.fit import TrainingState, fit
 from lifline.training.optimizer import Adam, learning_rate_at
-from tests.conftest import changed, first
+from tests.conftest import MNIST, changed, first
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def fresh(params):
 
 
 def evaluated(network, params, images):
-    return evaluate(Model(network, params.network, MNIST.class_names), images)
+    return evaluate(Model(network, params.network, MNIST), images)
 
 
 def train(params, images, **options):
@@ -56,7 +55,7 @@ def test_every_loss_learns(small, images, loss, decoding):
 def test_a_repeated_training_is_bit_equal(small, images, tmp_path):
     for name in ("one", "two"):
         network, reports = train(small, images)
-        save_model(Model(network, small.network, MNIST.class_names), tmp_path / name)
+        save_model(Model(network, small.network, MNIST), tmp_path / name)
         torch.rand(3)  # what else draws numbers does not matter
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert train(small, images)[1][-1].losses == reports[-1].losses

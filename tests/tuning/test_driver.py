@@ -12,7 +12,6 @@ import optuna
 import pytest
 import sqlalchemy
 
-from lifline.data import idx
 from lifline.errors import TrackingError, TrainingError
 from lifline.presets import change_params
 from lifline.training.report import EpochReport
@@ -20,10 +19,8 @@ from lifline.tuning import driver, figures, journal, workers
 from lifline.tuning import trial as training_of_trials
 from lifline.tuning.study import DRIVER, TRAINED, counted, is_retried, retry_of
 from lifline.tuning.trial import Score
-from tests.conftest import first
 from tests.tuning.studies import (
     LIFLINE,
-    NUM_IMAGES,
     Silent,
     finish,
     forget,
@@ -74,23 +71,13 @@ def test_the_same_seed_gives_the_same_trials_stopped_in_between_or_not(quick):
     assert outcome(finish(num_trials=2))[1] != whole[1]
 
 
-def test_a_trial_trains_as_the_pipeline_does(ready, stage, monkeypatch):
+def test_a_trial_trains_as_the_pipeline_does(ready, stage):
     (trial,) = finish(num_trials=1)
-    monkeypatch.setattr("lifline.data.idx.load_images", driver.load_images)
     change_params({"train.epochs": 2})
     assert stage("train")[0] == 0
     client = mlflow.MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
     assert run.data.metrics["validation/accuracy"] == trial.value
-
-
-def test_the_test_set_is_never_read(ready, mnist_folder, monkeypatch):
-    monkeypatch.setattr(driver, "load_images", lambda *wanted: first(idx.load_images(*wanted), NUM_IMAGES))
-    (ready / "data/mnist").unlink()
-    (ready / "data/mnist").mkdir()
-    for path in mnist_folder.glob("train-*"):
-        (ready / "data/mnist" / path.name).symlink_to(path)
-    assert len(finish(num_trials=1)) == 1
 
 
 def test_mlflow_has_a_parent_with_a_child_for_each_trial(ready, monkeypatch):

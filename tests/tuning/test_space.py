@@ -26,6 +26,7 @@ def test_each_kind_of_param_has_its_distribution(params):
         train__batch_size={"low": 32, "high": 512, "log": True},
         train__loss=["membrane_ce", "rate_mse"],
         network__hidden=[[1000], [500, 500]],
+        augmentation__flip=[False, True],
     ) == {
         "network.beta": FloatDistribution(0.5, 1),
         "train.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
@@ -33,6 +34,7 @@ def test_each_kind_of_param_has_its_distribution(params):
         "train.batch_size": IntDistribution(32, 512, log=True),
         "train.loss": CategoricalDistribution(["membrane_ce", "rate_mse"]),
         "network.hidden": CategoricalDistribution(["[1000]", "[500, 500]"]),
+        "augmentation.flip": CategoricalDistribution([False, True]),
     }
 
 
@@ -76,6 +78,8 @@ def test_the_projects_space_is_beta_learning_rate_and_steps():
         ("network.beta", {"low": 0.5}, "allowed is a list of choices, or low and high, and log: true"),
         ("network.beta", {"low": 0.5, "high": 1, "step": 0.1}, "allowed is a list of choices, or low and high"),
         ("network.beta", 0.5, "tune.space.network.beta is 0.5; allowed is a list of choices, or low and high"),
+        ("augmentation.flip", {"low": False, "high": True}, "; allowed is a list of choices"),
+        ("augmentation.flip", [0, 1], "augmentation.flip is 0; allowed is true, false"),
         ("network.beta", [], "tune.space.network.beta is []; allowed is a list of choices, or low and high"),
         (
             "network.beta",

@@ -47,7 +47,9 @@ def load_dataset(path: Path) -> Dataset:
     try:
         tensors, header, sha256 = unpack(path)
         info = DatasetInfo.model_validate(header)
-        train, test = (LabelledImages(tensors[f"{part}.images"], tensors[f"{part}.labels"]) for part in ("train", "test"))
+        train, test = (
+            LabelledImages(tensors[f"{part}.images"], tensors[f"{part}.labels"]) for part in ("train", "test")
+        )
     except FileNotFoundError:
         raise DataError(f"{path} is missing; `dvc repro download` makes it") from None
     except OSError as error:

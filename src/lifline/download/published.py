@@ -1,4 +1,4 @@
-"""Published data sets: each a folder of `data/` with a `dataset.yaml`, which says what it is and where it is to be had."""
+"""Published data sets: each a folder of `data/` with a `dataset.yaml`: what it is, and where it is to be had."""
 
 import hashlib
 import math
@@ -42,7 +42,7 @@ class PublishedFile(_Section):
 
     @property
     def num_bytes(self) -> int:
-        """The length of what is unpacked: two zero bytes, 8 for bytes, the number of axes, their lengths, the values."""
+        """The length of what is unpacked: two zero bytes, 8 for bytes, the number of axes, their lengths; the values."""
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
 

@@ -156,8 +156,8 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     input_spikes, output_counts = [], []
     for look in run_over(network, data, num_steps):
         record = look.record
-        for how, decided in predictions.items():
-            decided.append(decode(record, how))
+        for how, decided_so_far in predictions.items():
+            decided_so_far.append(decode(record, how))
         output_counts.append(record.spikes.sum(0))
         counts = [*record.hidden_counts, output_counts[-1]]
         spikes.append([count.sum(0).long() for count in counts])
@@ -169,7 +169,7 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
-        predictions={how: torch.cat(decided).cpu() for how, decided in predictions.items()},
+        predictions={how: torch.cat(batches).cpu() for how, batches in predictions.items()},
         class_names=model.dataset.class_names,
         num_inputs=math.prod(network.input_shape),
         input_spikes=int(torch.stack(input_spikes).sum()) if is_coded else None,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.errors import TrainingError
 from lifline.experiments.fingerprint import fingerprint
-from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.system.files import write_bytes

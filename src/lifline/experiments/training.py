@@ -21,7 +21,9 @@ def train_tracked(
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
         DataError: there are not more training images than are asked for validation.
     """
-    training, validation = (part.to(device) for part in split_off_validation(dataset.train, params.data.validation_size))
+    training, validation = (
+        part.to(device) for part in split_off_validation(dataset.train, params.data.validation_size)
+    )
     state = new_training(params, dataset.info, device)
     checkpoint.restore(state)
     run.log_dataset(dataset, "train")

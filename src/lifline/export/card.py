@@ -55,9 +55,7 @@ def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, c
     )
 
 
-def _summary(
-    params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison
-) -> Iterator[str]:
+def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison) -> Iterator[str]:
     network, held_out, info = params.network, params.data.validation_size, dataset.info
     sizes = "-".join(str(size) for size in (math.prod(info.shape), *network.hidden, len(info.class_names)))
     low, high = wilson_interval(evaluation.correct, evaluation.total)

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lifline.choices import Coding
+from lifline.choices import Coding, Decoding
 from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
-from lifline.models.model import BATCH_SIZE, Model, run_over
+from lifline.models.model import BATCH_SIZE, run_over
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -55,10 +56,10 @@ class Comparison(NamedTuple):
 class _Classifier(nn.Module):
     """The network from images to classes; spikes, membrane, class and hidden spikes come out."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, network: SpikingNetwork, decoding: Decoding) -> None:
         super().__init__()
-        self.network = model.network
-        self.decoding = model.params.decoding
+        self.network = network
+        self.decoding = decoding
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         *hidden, output = trace(self.network, inputs)
@@ -71,18 +72,18 @@ def input_name(coding: Coding) -> str:
     return SPIKE_TRAIN if coding == "rate" else IMAGE
 
 
-def onnx_metadata(params: Params, model: Model, model_sha256: str, test_accuracy: float) -> dict[str, object]:
+def onnx_metadata(params: Params, dataset: DatasetInfo, model_sha256: str, test_accuracy: float) -> dict[str, object]:
     """Return what an exported network's file says of it; in `dataset` are class names, by the number decided."""
     return {
         "params": params.flat(),
         "model_sha256": model_sha256,
         "test_accuracy": test_accuracy,
-        "dataset": model.dataset.model_dump(mode="json"),
-        "coding": model.params.coding,
+        "dataset": dataset.model_dump(mode="json"),
+        "coding": params.network.coding,
     }
 
 
-def to_onnx(trained: Model, metadata: Mapping[str, object]) -> onnx.ModelProto:
+def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, object]) -> onnx.ModelProto:
     """Export a network, with `metadata` in the file as JSON values.
 
     Input `image`: float32 `[batch, C, H, W]` in [0, 1]; of a network whose images are coded by rate, `spike_train`:
@@ -93,8 +94,8 @@ def to_onnx(trained: Model, metadata: Mapping[str, object]) -> onnx.ModelProto:
     Equal networks give equal bytes. The last of them are the metadata's entry `sha256`, the SHA-256 of all bytes
     before that entry, in hexadecimal: a file that was damaged is known by it.
     """
-    network, name = trained.network, input_name(trained.params.coding)
-    classifier = _Classifier(trained).eval().requires_grad_(False)
+    name = input_name(network.coding)
+    classifier = _Classifier(network, decoding).eval().requires_grad_(False)
     steps = [network.num_steps] if name == SPIKE_TRAIN else []
     example = torch.zeros(*steps, 2, *network.input_shape)
     with _quietly():
@@ -118,9 +119,11 @@ def to_onnx(trained: Model, metadata: Mapping[str, object]) -> onnx.ModelProto:
     return model
 
 
-def compare_with_network(model: onnx.ModelProto, trained: Model, data: LabelledImages) -> Comparison:
+def compare_with_network(
+    model: onnx.ModelProto, network: SpikingNetwork, decoding: Decoding, data: LabelledImages
+) -> Comparison:
     """Run the exported model in ONNX Runtime over all images, and the network beside it, on the CPU."""
-    network, decoding, name = trained.network, trained.params.decoding, input_name(trained.params.coding)
+    name = input_name(network.coding)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from lifline.data.batches import batches_in_order
-from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
-from lifline.errors import ModelError
+from lifline.data.info import DatasetInfo
 from lifline.data.tensor_file import DamagedError, pack, unpack
+from lifline.errors import ModelError
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif
@@ -128,7 +128,8 @@ def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | Non
 
 def _build(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
     neuron = Lif(params.beta, params.threshold, params.surrogate, params.spike_delay)
-    return SpikingNetwork(dataset.shape, params.hidden, len(dataset.class_names), neuron, params.num_steps, seed)
+    num_classes, coding = len(dataset.class_names), params.coding
+    return SpikingNetwork(dataset.shape, params.hidden, num_classes, neuron, params.num_steps, seed, coding)
 
 
 def _with_weights(header: _Header, weights: dict[str, Tensor]) -> SpikingNetwork:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lifline.snn.lif import lif
@@ -15,9 +16,12 @@ class LayerTrace(NamedTuple):
     membrane: Tensor
 
 
-def trace(network: SpikingNetwork, images: Tensor) -> list[LayerTrace]:
-    """Show the network images, as `forward` does; returns its layers in order, the output last."""
-    inputs, num_steps = network.flatten(images)
+def trace(network: SpikingNetwork, images: Tensor, generator: torch.Generator | None = None) -> list[LayerTrace]:
+    """Show the network images, as `forward` does; returns its layers in order, the output last.
+
+    From equal generators rate coding draws the same spikes here and there.
+    """
+    inputs, num_steps = network.encode(images, generator=generator)
     neuron = vars(network.neuron)
     first, *later = network.layers
     traces = [LayerTrace(*lif(first(inputs), num_steps=num_steps, **neuron))]

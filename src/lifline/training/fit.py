@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lifline.data.augmentation import augment
 from lifline.data.batches import shuffled_batches
-from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.errors import TrainingError
 from lifline.models.model import new_network
 from lifline.params import Params, TrainParams
@@ -72,7 +72,7 @@ class TrainingState:
 
 
 def new_training(params: Params, dataset: DatasetInfo, device: torch.device) -> TrainingState:
-    """Begin a training on the images of a data set: the seed draws weights, order of batches and augmentation."""
+    """Begin a training on the images of a data set: the seed decides all that is drawn."""
     seed = params.train.seed
     return TrainingState(new_network(params.network, dataset, seed).to(device), seed)
 
@@ -88,7 +88,7 @@ def fit(
 
     Args:
         state: moved on in place; its network is on the same device as the images.
-        training: images to learn from, shuffled and augmented anew each epoch by the state's generator.
+        training: images to learn from, shuffled, augmented and rate-coded anew each epoch by the state's generator.
         validation: images that are only looked at.
         params: how to learn, and what counts as right.
         on_step: told of each optimizer step; reading its figures waits for the device.
@@ -132,7 +132,7 @@ def _epoch(
     for iteration, (images, labels) in enumerate(batches, start=before + 1):
         distorted = augment(images, params.augmentation, state.generator)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            record = state.network(distorted)
+            record = state.network(distorted, generator=_generator_of_coding(state, images.device))
         batch_loss = loss(record, labels)
         state.network.zero_grad()
         batch_loss.backward()
@@ -144,6 +144,14 @@ def _epoch(
         on_step(steps[-1])
     _check_finite(steps, train)
     return steps
+
+
+def _generator_of_coding(state: TrainingState, device: torch.device) -> torch.Generator | None:
+    """Return what rate coding draws a batch's spikes from; None where the network codes without, and draws no seed."""
+    if state.network.coding != "rate":
+        return None
+    seed = torch.randint(2**63 - 1, (), generator=state.generator).item()
+    return torch.Generator(device).manual_seed(int(seed))
 
 
 def iterations_per_epoch(training: LabelledImages, params: TrainParams) -> int:

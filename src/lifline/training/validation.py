@@ -19,10 +19,11 @@ class Validation(NamedTuple):
     accuracy: float
 
 
+@torch.no_grad()
 def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
     """Return loss and accuracy of a network, with no effect on it."""
     losses, correct = [], []
-    for record, labels in run_over(network, data):
+    for _, record, labels in run_over(network, data):
         losses.append(loss(record, labels) * len(labels))
         correct.append((decode(record, decoding) == labels).sum())
     total = len(data.labels)

@@ -17,6 +17,7 @@ from ray.exceptions import RayError, RayTaskError
 
 import lifline
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.device import choose_device
 from lifline.errors import TuningError
 from lifline.params import Params
@@ -43,10 +44,10 @@ MAX_FAILED_STARTS = 3
 class _Worker:
     """A process that trains one trial at a time, epoch by epoch."""
 
-    def __init__(self, device: str, num_threads: int, *data: Any) -> None:
+    def __init__(self, device: str, num_threads: int, info: DatasetInfo, *data: Any) -> None:
         torch.set_num_threads(num_threads)
         training_images, training_labels, images, labels = (torch.tensor(array) for array in data)
-        parts = Data(LabelledImages(training_images, training_labels), LabelledImages(images, labels))
+        parts = Data(info, LabelledImages(training_images, training_labels), LabelledImages(images, labels))
         self.data = parts.to(choose_device(device))
 
     def is_ready(self) -> bool:
@@ -178,8 +179,8 @@ class RayWorkers:
             num_gpus=self.gpus,
             runtime_env={"env_vars": _settings() | {"OMP_NUM_THREADS": str(threads)}},
         )
-        arrays = [tensor.numpy() for part in data for tensor in (part.images, part.labels)]
-        self.arguments = [params.train.device, threads, *(ray.put(array) for array in arrays)]
+        arrays = [tensor.numpy() for part in (data.training, data.validation) for tensor in part]
+        self.arguments = [params.train.device, threads, data.info, *(ray.put(array) for array in arrays)]
 
     def _check_room(self) -> None:
         options = (("CPU", "--cpus-per-trial", self.cpus or 0), ("GPU", "--gpus-per-trial", self.gpus or 0))

@@ -84,7 +84,7 @@ def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
         if value not in entry:
             raise ParamsError(f"{where} is {shortened(entry)}; it must hold {name} as it is, the first trial's")
         return CategoricalDistribution([_encoded(choice) for choice in entry])
-    if isinstance(value, str | list):
+    if isinstance(value, bool | str | list):
         raise ParamsError(f"{where} is {shortened(entry)}; allowed is a list of choices")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     for bound in (low, high):

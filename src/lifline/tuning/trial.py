@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.info import DatasetInfo
 from lifline.data.images import LabelledImages
+from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import evaluate
 from lifline.models.model import Model
 from lifline.params import Params

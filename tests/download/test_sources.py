@@ -12,11 +12,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from lifline.data.idx import load_images
 
 from lifline import download as sources
 from lifline.command import run_command
 from lifline.data.datasets import MNIST
-from lifline.data.idx import load_images
 from lifline.download import download_mnist
 from lifline.errors import DataError
 from lifline.paths import SOURCE_VARIABLE
