@@ -172,7 +172,9 @@ def _described(metadata: dict[str, str], name: str) -> _Metadata:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
-        raise ModelError(f"{name} is not a network of lifline's: its {place!r} is not allowed: {problem['msg']}") from None
+        raise ModelError(
+            f"{name} is not a network of lifline's: its {place!r} is not allowed: {problem['msg']}"
+        ) from None
     info = described.dataset
     if not all(each.isprintable() for each in (info.name, info.title, *info.class_names)):
         raise ModelError(f"{name} is not a network of lifline's: a name in its dataset cannot be printed")

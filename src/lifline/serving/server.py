@@ -255,7 +255,9 @@ def _answer(predictor: Predictor, picture: bytes) -> dict[str, Any]:
 def dataset_as_json(info: DatasetInfo) -> dict[str, Any]:
     """What the images of a data set are, and whether a drawing can be like them."""
     can_be_drawn = info.preparation != "plain" and info.shape == DRAWN_SHAPE
-    return info.model_dump(include={"name", "title", "shape", "class_names", "preparation"}) | {"can_be_drawn": can_be_drawn}
+    return info.model_dump(include={"name", "title", "shape", "class_names", "preparation"}) | {
+        "can_be_drawn": can_be_drawn
+    }
 
 
 def pixels_as_json(image: NDArray[np.float32]) -> list[Any]:
