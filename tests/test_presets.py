@@ -13,7 +13,7 @@ from tests.conftest import ROOT, changed
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 NOT_OF_A_RECIPE = {
-    "train.seed", "train.device", "export.max_class_mismatches", "tune.epochs", "tune.space",
+    "data.test_share", "train.seed", "train.device", "export.max_class_mismatches", "tune.epochs", "tune.space",
 }  # fmt: skip
 
 
@@ -112,9 +112,7 @@ def test_outside_of_a_repository_a_preset_is_not_looked_for(params_file, lifline
 
 def test_what_is_no_param_of_a_recipe_is_named(params_file):
     before = params_file.read_bytes()
-    with pytest.raises(
-        ParamsError, match=r"^tune\.epochs is no param of a recipe; allowed are data\.validation_size, "
-    ):
+    with pytest.raises(ParamsError, match=r"^tune\.epochs is no param of a recipe; allowed are data\.dataset, "):
         change_params({"network.beta": 0.5, "tune.epochs": 3})
     assert params_file.read_bytes() == before
 

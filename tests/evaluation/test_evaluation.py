@@ -109,7 +109,7 @@ def test_mistakes_are_those_images_that_are_decided_wrong_the_most_confident_fir
     model = untrained(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3}).network, seed=2)
     data = first(test_images, 1203)
     evaluation = evaluate(model, data)
-    found = mistakes(model, data, evaluation)
+    found = mistakes(data, evaluation)
     assert len(found) == 1203 - evaluation.as_metrics().correct > 0
     confidences = [mistake.confidence for mistake in found]
     assert confidences == sorted(confidences, reverse=True)

@@ -77,13 +77,13 @@ def test_only_rate_coding_draws_beside_order_and_augmentation():
 
 def test_each_batch_is_drawn_anew(monkeypatch):
     seeds = []
-    call = SpikingNetwork.forward
+    call = SpikingNetwork.encode
 
     def noted(network, images, num_steps=None, generator=None):
         seeds.append(generator.initial_seed())
         return call(network, images, num_steps, generator)
 
-    monkeypatch.setattr(SpikingNetwork, "forward", noted)
+    monkeypatch.setattr(SpikingNetwork, "encode", noted)
     trained(small("rate"))
     of_validation = seeds[7::8]  # after the 7 batches of an epoch
     del seeds[7::8]

@@ -42,7 +42,7 @@ class PublishedFile(_Section):
 
     @property
     def num_bytes(self) -> int:
-        """The length of what is unpacked: two zero bytes, 8 for bytes, the number of axes, their lengths; the values."""
+        """Of what is unpacked: two zero bytes, 8 for bytes, the number of axes, their lengths, the values."""
         return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
 

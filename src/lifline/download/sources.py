@@ -36,6 +36,8 @@ CONNECT_TIMEOUT_SECONDS = 20
 NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 NPM_TIMEOUT_SECONDS = 300
 CHUNK_BYTES = 1 << 18
+GZIP_HEADER_BYTES = 1000
+"""At most, with the name in it; what cannot be packed grows by less than a thousandth."""
 
 Advance = Callable[[int], None]
 """Told the number of bytes that have come."""
@@ -169,7 +171,7 @@ def _fetch_file(base: str, file: PublishedFile, advance: Advance, folders: tuple
         if not file.md5:
             with gzip.GzipFile(fileobj=stream) as unpacked:
                 return _read(cast(IO[bytes], unpacked), file.num_bytes, advance)
-        packed = _read(stream, file.num_bytes, advance)
+        packed = _read(stream, file.num_bytes + file.num_bytes // 1000 + GZIP_HEADER_BYTES, advance)
     _check_md5(hashlib.md5(packed, usedforsecurity=False).hexdigest(), file.md5, name)
     return _unpacked(packed, file)
 
