@@ -1,6 +1,5 @@
 """Networks for tests: one that is right on 14 digits of 15, trained in a second, untrained ones; and their server."""
 
-import os
 import re
 import subprocess
 import sys
