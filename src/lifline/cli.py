@@ -259,18 +259,18 @@ def predict(
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
     model: Model = None,
 ) -> None:
-    """Tell which digit a picture holds: class, confidence and spikes.
+    """Tell what a picture shows: class, confidence and spikes.
 
-    The digit may be of any colour on any other. Confidence is the share of the output spikes that the class has.
-    Needs ONNX Runtime, not PyTorch.
+    The picture is prepared as the images are on which the network was trained: handwriting, in any two colours, is cut
+    out. Confidence is the share of the output spikes that the class has. Needs ONNX Runtime, not PyTorch.
     """
-    from lifline.serving.picture import read_digit
+    from lifline.serving.picture import read_picture
     from lifline.serving.predictor import Predictor
 
     predictor, failed = Predictor(model), False
     for path in images:
         try:
-            image = read_digit(path)
+            image = read_picture(path, predictor.dataset)
         except PictureError as error:
             failed = True
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -293,7 +293,7 @@ def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,
     model: Model = None,
 ) -> None:
-    """Serve a page to draw digits on, and predictions over HTTP, to this machine alone.
+    """Serve a page to draw on, or to give pictures to, and predictions over HTTP, to this machine alone.
 
     POST /predict takes a picture and answers in JSON. Ctrl-C stops the server.
     """

@@ -28,7 +28,7 @@ class TuningError(LiflineError):
 
 
 class PictureError(LiflineError):
-    """A picture is missing, damaged, too large, or holds no digit or several."""
+    """A picture is missing, damaged, too large, or does not hold one thing to classify."""
 
 
 class RegistryError(LiflineError):

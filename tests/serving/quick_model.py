@@ -1,6 +1,5 @@
-"""A network for tests that need answers, trained in a second and right on 14 digits of 15; and its server."""
+"""Networks for tests: one that is right on 14 digits of 15, trained in a second, untrained ones; and their server."""
 
-import os
 import re
 import subprocess
 import sys
@@ -10,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from lifline.data.datasets import MNIST
+from lifline.choices import Coding
 from lifline.data.images import LabelledImages
-from lifline.export.onnx import to_onnx
+from lifline.data.info import DatasetInfo
+from lifline.download.published import read_published
+from lifline.export.onnx import onnx_metadata, to_onnx
 from lifline.models.model import new_network
 from lifline.params import Params
+from lifline.snn.network import SpikingNetwork
 from lifline.system.files import write_bytes
-from lifline.system.locks import locked
 from lifline.training.fit import TrainingState, fit
-from tests.conftest import changed, first
+from tests.conftest import MNIST, changed, first, once
+from tests.processes import ROOT
 
 NUM_HIDDEN = [60, 40]
 NUM_STEPS = 5
@@ -27,16 +29,18 @@ WITHOUT_PYTORCH = (
 )
 
 
+FASHION, KUZUSHIJI, EMNIST = (
+    read_published(ROOT / "data" / name).info(name) for name in ("fashion_mnist", "kmnist", "emnist_balanced")
+)
+COLOURED = DatasetInfo(
+    name="own", title="Pets", shape=(3, 17, 23), class_names=("cat", "dog", "mouse"), preparation="plain"
+)
+SMALL = DatasetInfo(name="digits", title="Digits", shape=(1, 8, 8), class_names=("no", "yes"), preparation="plain")
+
+
 def quick_model(folders: pytest.TempPathFactory, params: Params, training_images: LabelledImages) -> Path:
     """The ONNX file of a network with two hidden layers, made once for all processes of a test run."""
-    folder = folders.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    path = folder / "quick_model.onnx"
-    with locked(folder / "quick_model.lock"):
-        if not path.exists():
-            write_bytes(path, _train(params, training_images))
-    return path
+    return once(folders, "quick_model.onnx", lambda path: write_bytes(path, _train(params, training_images)))
 
 
 def _train(params: Params, training_images: LabelledImages) -> bytes:
@@ -48,8 +52,23 @@ def _train(params: Params, training_images: LabelledImages) -> bytes:
     state = TrainingState(new_network(quick.network, MNIST, seed=1), seed=1)
     for _ in fit(state, first(training_images, 40_000), first(training_images, 100), quick):
         pass
-    model = to_onnx(state.network, quick.network.decoding, {"class_names": list(MNIST.class_names)})
-    return model.SerializeToString()
+    return exported(quick, state.network, MNIST)
+
+
+def untrained_model(
+    folders: pytest.TempPathFactory, params: Params, dataset: DatasetInfo, coding: Coding = "constant"
+) -> Path:
+    """The ONNX file of an untrained network for the images of a data set, made once for all processes of a run."""
+    small = changed(params, network={"hidden": [30], "num_steps": NUM_STEPS, "beta": 0.9, "coding": coding})
+    network = new_network(small.network, dataset, seed=1)
+    name = f"{dataset.name} by {coding}.onnx"
+    return once(folders, name, lambda path: write_bytes(path, exported(small, network, dataset)))
+
+
+def exported(params: Params, network: SpikingNetwork, dataset: DatasetInfo) -> bytes:
+    """An ONNX file, sealed."""
+    metadata = onnx_metadata(params, dataset, "0" * 64, 0.9)
+    return to_onnx(network, params.network.decoding, metadata).SerializeToString()
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from PIL import Image, ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from lifline.errors import PictureError
-from lifline.serving.picture import MAX_PIXELS, read_digit
+from lifline.serving.picture import MAX_PIXELS, read_picture
 from lifline.serving.predictor import Predictor
+from tests.conftest import MNIST
+from tests.serving.quick_model import COLOURED, FASHION
 
 NUM_IMAGES = 20
 LONGEST = 2**31 - 1
@@ -23,6 +25,12 @@ LONGEST = 2**31 - 1
 
 TURNED_LEFT, UPSIDE_DOWN = 6, 3
 """EXIF: how a picture lies that a camera took."""
+
+
+def read_digit(source, **options) -> np.ndarray:
+    """An image `[28, 28]`."""
+    (image,) = read_picture(source, MNIST, **options)
+    return image
 
 
 def encoded(picture, kind="PNG", **options) -> bytes:
@@ -99,7 +107,7 @@ def test_whatever_was_done_to_an_image_of_mnist_it_comes_back(originals, found):
 def test_whatever_was_done_to_it_a_network_reads_it_as_it_did(model, originals, found):
     predictor = Predictor(str(model))
     before, after = (
-        [predictor.predict(image).decided for image in images] for images in (originals / np.float32(255), found)
+        [predictor.predict(image[None]).decided for image in images] for images in (originals / np.float32(255), found)
     )
     assert np.mean(np.array(before) == after) >= 0.9  # of 20, by a network that is right on 19 of 20
 
@@ -183,19 +191,19 @@ def test_a_file_is_read_as_its_bytes_are(tmp_path):
 @pytest.mark.parametrize("colour", ["black", "white", "grey"])
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (28, 28), (700, 3)])
 def test_a_picture_that_holds_nothing_is_refused(colour, size):
-    with pytest.raises(PictureError, match="holds no digit"):
+    with pytest.raises(PictureError, match="holds nothing: its pixels hardly differ"):
         read_digit(encoded(Image.new("RGB", size, colour)))
 
 
 @pytest.mark.parametrize("alpha", [0, 255])
 def test_a_blank_picture_with_transparency_is_refused(alpha):
-    with pytest.raises(PictureError, match="holds no digit"):
+    with pytest.raises(PictureError, match="holds nothing: its pixels hardly differ"):
         read_digit(encoded(Image.new("RGBA", (30, 30), (255, 255, 255, alpha))))
 
 
 def test_a_picture_that_hardly_varies_is_refused():
     noise = np.random.default_rng(0).integers(118, 138, (300, 300), dtype=np.uint8)
-    with pytest.raises(PictureError, match="holds no digit"):
+    with pytest.raises(PictureError, match="holds nothing: its pixels hardly differ"):
         read_digit(encoded(Image.fromarray(noise)))
 
 
@@ -287,20 +295,26 @@ def test_ordinary_text_does_no_harm():
     np.testing.assert_array_equal(read_digit(encoded(hook(), pnginfo=text)), read_digit(encoded(hook())))
 
 
-def peak_memory(path) -> int:
+def peak_memory(path, dataset=MNIST) -> int:
     """Megabytes that a process takes at most to read a picture; a small one starts it, whose own it would inherit."""
-    reading = "import sys; from pathlib import Path; from lifline.serving.picture import read_digit; "
+    reading = (
+        "import sys; from pathlib import Path; from lifline.data.info import DatasetInfo; "
+        "from lifline.serving.picture import read_picture; "
+        "read_picture(Path(sys.argv[1]), DatasetInfo.model_validate_json(sys.argv[2]))"
+    )
     program = (
         "import resource, subprocess, sys\n"
-        f"subprocess.run([sys.executable, '-c', {reading + 'read_digit(Path(sys.argv[1]))'!r}, sys.argv[1]])\n"
+        f"subprocess.run([sys.executable, '-c', {reading!r}, *sys.argv[1:]], check=True)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000)"
     )
-    return int(subprocess.check_output([sys.executable, "-c", program, str(path)], text=True, stderr=subprocess.PIPE))
+    command = [sys.executable, "-c", program, str(path), dataset.model_dump_json()]
+    return int(subprocess.check_output(command, text=True, stderr=subprocess.PIPE))
 
 
 def test_a_picture_of_10000_by_10000_pixels_takes_little_memory(tmp_path):
     hook(size=10_000).save(tmp_path / "huge.png", compress_level=1, transparency=255)
-    assert peak_memory(tmp_path / "huge.png") < 350
+    for dataset in (MNIST, FASHION, COLOURED):
+        assert peak_memory(tmp_path / "huge.png", dataset) < 350
 
 
 @pytest.mark.slow

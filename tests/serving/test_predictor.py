@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from lifline.errors import ModelError
-from lifline.serving.picture import read_digit
+from lifline.serving.picture import read_picture
 from lifline.serving.predictor import Predictor
 from lifline.tracking import runs as tracking
 from lifline.tracking.registry import register
-from tests.conftest import assert_one_line_error
-from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS
+from tests.conftest import MNIST, assert_one_line_error
+from tests.serving.quick_model import COLOURED, FASHION, NUM_HIDDEN, NUM_STEPS, SMALL, untrained_model
 from tests.tracking.runs import tiny_onnx
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({modules!r}); from lifline.cli import main; main()"
@@ -39,14 +40,14 @@ def pictures(tmp_path, test_images, monkeypatch):
 
 def test_test_images_are_told_apart(predictor, test_images):
     images = test_images.images[:300].numpy() / np.float32(255)
-    decided = [predictor.predict(image).decided for (image,) in images]
+    decided = [predictor.predict(image).decided for image in images]
     assert (
         np.mean([name == str(label) for name, label in zip(decided, test_images.labels.tolist(), strict=False)]) > 0.9
     )
 
 
 def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_images):
-    image = test_images.images[0, 0].numpy() / np.float32(255)
+    image = test_images.images[0].numpy() / np.float32(255)
     prediction = predictor.predict(image)
     assert prediction.spikes.shape == (NUM_STEPS, 10)
     assert prediction.hidden_spikes.shape == (NUM_STEPS, sum(NUM_HIDDEN))
@@ -54,7 +55,7 @@ def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_imag
     counts = prediction.spikes.sum(0)
     assert prediction.decided == prediction.classes[counts.argmax()]
     assert prediction.confidence == counts.max() / counts.sum()
-    first, second = predictor.session.run(["hidden_1", "hidden_2"], {"image": image[None, None]})
+    first, second = predictor.session.run(["hidden_1", "hidden_2"], {"image": image[None]})
     np.testing.assert_array_equal(prediction.hidden_spikes, np.concatenate([first[:, 0], second[:, 0]], axis=1))
 
 
@@ -69,7 +70,7 @@ def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
     without_seal(silent)
     onnx.save(silent, tmp_path / "silent.onnx")
-    prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((28, 28), np.float32))
+    prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((1, 28, 28), np.float32))
     assert prediction.spikes.sum() == prediction.confidence == 0
     assert prediction.describe().startswith("0, confidence 0 %, 0 output and ")
 
@@ -92,23 +93,83 @@ def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
             Predictor(str(path))
 
 
-@pytest.mark.parametrize("names", ["", "{", "null", "3", '{"0": 1}', "[0, 1]", '["\\u001b[2J"]', "[" * 100_000])
-def test_class_names_that_are_none_are_refused(model, tmp_path, names):
-    with pytest.raises(ModelError, match=r"its class_names are no list of names in JSON$"):
-        Predictor(with_class_names(model, tmp_path, names))
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("dataset", "", r"its 'dataset' is not allowed: Invalid JSON: EOF while parsing"),
+        ("dataset", "[" * 100_000, r"its 'dataset' is not allowed: Invalid JSON: recursion limit exceeded"),
+        ("dataset", "3", r"its 'dataset' is not allowed: Input should be a valid dictionary"),
+        ("coding", '"morse"', r"its 'coding' is not allowed: Input should be 'constant', 'latency' or 'rate'"),
+        ("coding", '"rate"', r"its inputs are .*; allowed is spike_train, whose last axes are \[1, 28, 28\]"),
+    ],
+)
+def test_what_the_file_says_of_the_network_is_checked(model, tmp_path, key, text, message):
+    with pytest.raises(ModelError, match=rf"changed.onnx is not a network of lifline's: {message}"):
+        Predictor(with_metadata(model, tmp_path, key, text))
 
 
-@pytest.mark.parametrize("names", ["[]", '["0"]', json.dumps(list("0123456789a"))])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("shape", [28, 28], r"its 'dataset.shape.2' is not allowed: Field required"),
+        ("shape", [2, 28, 28], r"images of shape \[2, 28, 28\]; allowed are 1 or 3 channels"),
+        ("shape", [1, 999, 1], r"images of shape \[1, 999, 1\]; .* up to 512 pixels a side"),
+        ("shape", [1, 8, 8], r"its inputs are \{'image': .*; allowed is image, whose last axes are \[1, 8, 8\]"),
+        ("preparation", "none", r"its 'dataset.preparation' is not allowed: Input should be 'handwriting', 'on_black'"),
+        ("class_names", [], r"its 'dataset.class_names' is not allowed: "),
+        ("class_names", [0, 1], r"its 'dataset.class_names.0' is not allowed: Input should be a valid string"),
+        ("class_names", ["\033[2J"], r"a name in its dataset cannot be printed"),
+        ("title", "\033[2J", r"a name in its dataset cannot be printed"),
+        ("\033[2J", 1, r"its 'dataset.\\x1b\[2J' is not allowed: Extra inputs"),
+    ],
+)
+def test_a_data_set_that_is_none_is_refused(model, tmp_path, key, value, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        Predictor(with_metadata(model, tmp_path, "dataset", mnist_but(key, value)))
+    assert str(caught.value).isprintable()
+
+
+def mnist_but(key, value) -> str:
+    return json.dumps(MNIST.model_dump(mode="json") | {key: value})
+
+
+@pytest.mark.parametrize("names", [["0"], list("0123456789a")])
 def test_class_names_that_are_not_as_many_as_the_output_neurons_are_refused(model, tmp_path, names):
-    with pytest.raises(ModelError, match=rf"it has {len(json.loads(names))} class_names, spikes of shape \[5, 1, 10\]"):
-        Predictor(with_class_names(model, tmp_path, names))
+    with pytest.raises(ModelError, match=rf"it has {len(names)} class_names, spikes of shape \[5, 1, 10\]"):
+        Predictor(with_metadata(model, tmp_path, "dataset", mnist_but("class_names", names)))
 
 
-def with_class_names(model, folder, names) -> str:
+def with_metadata(model, folder, key, text) -> str:
     changed = without_seal(onnx.load(model))
-    onnx.helper.set_model_props(changed, {"class_names": names})
+    (entry,) = (entry for entry in changed.metadata_props if entry.key == key)
+    entry.value = text
     onnx.save(changed, folder / "changed.onnx")
     return str(folder / "changed.onnx")
+
+
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+@pytest.mark.parametrize("dataset", [COLOURED, SMALL, FASHION], ids=lambda dataset: dataset.name)
+def test_images_of_any_shape_are_seen_as_the_network_codes_them(tmp_path_factory, params, dataset, coding):
+    predictor = Predictor(str(untrained_model(tmp_path_factory, params, dataset, coding)))
+    assert predictor.dataset == dataset
+    image = np.random.default_rng(0).random(dataset.shape, dtype=np.float32)
+    prediction, repeated = predictor.predict(image), predictor.predict(image)
+    assert prediction.classes == list(dataset.class_names)
+    assert prediction.decided in dataset.class_names
+    assert prediction.spikes.shape == (NUM_STEPS, len(dataset.class_names))
+    assert prediction.hidden_spikes.shape == (NUM_STEPS, 30)
+    for found, again in zip(prediction, repeated, strict=True):
+        np.testing.assert_array_equal(found, again)
+
+
+def test_by_rate_a_pixel_fires_as_often_as_it_is_bright(tmp_path_factory, params):
+    predictor = Predictor(str(untrained_model(tmp_path_factory, params, FASHION, "rate")))
+    shown = predictor._shown(np.full(FASHION.shape, 0.25, np.float32))
+    assert shown.shape == (NUM_STEPS, 1, 1, 28, 28)
+    assert set(np.unique(shown)) == {0, 1}
+    assert shown.mean() == pytest.approx(0.25, abs=0.03)
+    assert not predictor._shown(np.zeros(FASHION.shape, np.float32)).any()
+    assert predictor._shown(np.ones(FASHION.shape, np.float32)).all()
 
 
 def test_a_model_that_fails_is_refused(model, tmp_path):
@@ -186,9 +247,23 @@ def test_the_default_model_is_the_repositorys_from_any_folder(lifline, model, pi
 def test_the_command_tells_class_confidence_and_spikes(lifline, model, predictor, pictures):
     code, stdout, stderr = lifline("predict", "3.png", "7.png", "--model", str(model))
     assert (code, stderr) == (0, "")
-    expected = [f"{name}: {predictor.predict(read_digit(pictures / name)).describe()}" for name in ("3.png", "7.png")]
+    expected = [
+        f"{name}: {predictor.predict(read_picture(pictures / name, MNIST)).describe()}" for name in ("3.png", "7.png")
+    ]
     assert stdout.splitlines() == expected
     assert expected[1].startswith("7.png: 7, confidence ")
+
+
+def test_a_picture_in_colour_gets_a_class_by_its_name(lifline, tmp_path_factory, params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = untrained_model(tmp_path_factory, params, COLOURED)
+    Image.radial_gradient("L").convert("RGB").save("gradient.png")
+    code, stdout, stderr = lifline("predict", "gradient.png", "--show", "--model", str(model))
+    assert (code, stderr) == (0, "")
+    described, drawn = stdout.splitlines()
+    prediction = Predictor(str(model)).predict(read_picture(Path("gradient.png"), COLOURED))
+    assert described == f"gradient.png: {prediction.describe()}"
+    assert Path(drawn).exists()
 
 
 def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_answered(lifline, model, pictures):

@@ -14,8 +14,18 @@ from PIL import Image, ImageOps
 from lifline.serving import server
 from lifline.serving.predictor import Prediction, Predictor
 from lifline.system.signals import STOPPING
-from tests.conftest import assert_one_line_error
-from tests.serving.quick_model import NUM_HIDDEN, NUM_STEPS, serving
+from tests.conftest import MNIST, assert_one_line_error
+from tests.serving.quick_model import (
+    COLOURED,
+    EMNIST,
+    FASHION,
+    KUZUSHIJI,
+    NUM_HIDDEN,
+    NUM_STEPS,
+    SMALL,
+    serving,
+    untrained_model,
+)
 
 PNG = {"Content-Type": "image/png"}
 
@@ -69,7 +79,7 @@ class Held:
     """A predictor that has no answer until it is released."""
 
     def __init__(self, predictor):
-        self.predictor = predictor
+        self.predictor, self.dataset = predictor, MNIST
         self.asked, self.released = threading.Semaphore(0), threading.Event()
 
     def predict(self, image):
@@ -91,6 +101,8 @@ HALF_REFUSED = (POST % 1000).replace(b"image/png", b"text/plain") + b"abc"
 
 class Verbose:
     """A predictor whose answer of 20 MB does not fit what the system keeps for a connection."""
+
+    dataset = MNIST
 
     def predict(self, image):
         nothing = np.zeros((NUM_STEPS, 1), bool)
@@ -159,7 +171,7 @@ def test_a_picture_gets_its_class_and_spikes(url, predictor, pictures):
         answer = ask(url, content).json()
         image = np.array(answer["image"], dtype=np.float32) / 255
         assert image.shape == (28, 28)
-        prediction = predictor.predict(server.read_digit(content))
+        prediction = predictor.predict(server.read_picture(content, MNIST))
         assert answer["class"] == prediction.decided
         assert answer["confidence"] == pytest.approx(prediction.confidence)
         assert answer["classes"] == prediction.classes
@@ -172,6 +184,42 @@ def test_a_picture_gets_its_class_and_spikes(url, predictor, pictures):
         np.testing.assert_array_equal(hidden, prediction.hidden_spikes)
 
 
+@pytest.mark.parametrize("dataset", [COLOURED, SMALL], ids=lambda dataset: dataset.name)
+def test_a_picture_for_another_data_set_gets_its_class_and_image(tmp_path_factory, params, dataset):
+    predictor = Predictor(str(untrained_model(tmp_path_factory, params, dataset)))
+    channels, height, width = dataset.shape
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8).squeeze()
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    with answering(predictor) as url:
+        answer = ask(url, content.getvalue()).json()
+    np.testing.assert_array_equal(answer["image"], pixels)
+    assert answer["class"] in answer["classes"] == list(dataset.class_names)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "can_be_drawn"),
+    [(MNIST, True), (FASHION, True), (KUZUSHIJI, True), (EMNIST, True), (COLOURED, False), (SMALL, False)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_page_is_told_of_the_data_set(dataset, can_be_drawn):
+    class Known:
+        pass
+
+    known = Known()
+    known.dataset = dataset
+    with answering(known) as url:
+        told = requests.get(f"{url}/dataset", timeout=9).json()
+    assert told == {
+        "name": dataset.name,
+        "title": dataset.title,
+        "shape": list(dataset.shape),
+        "class_names": list(dataset.class_names),
+        "preparation": dataset.preparation,
+        "can_be_drawn": can_be_drawn,
+    }
+
+
 def test_a_jpeg_is_answered_whatever_follows_its_type(url, pictures):
     content = BytesIO()
     Image.open(BytesIO(pictures[7])).save(content, "JPEG")
@@ -179,7 +227,7 @@ def test_a_jpeg_is_answered_whatever_follows_its_type(url, pictures):
     assert response.json()["class"] == "7"
 
 
-@pytest.mark.parametrize("path", ["/", "/health"])
+@pytest.mark.parametrize("path", ["/", "/dataset", "/health"])
 def test_head_is_get_without_the_content(url, path):
     head, get = requests.head(url + path, timeout=9), requests.get(url + path, timeout=9)
     assert (head.status_code, head.content) == (200, b"")
@@ -195,6 +243,7 @@ def test_head_is_get_without_the_content(url, path):
         ("HEAD", "/predict", "POST"),
         ("OPTIONS", "/predict", "POST"),
         ("POST", "/", "GET, HEAD"),
+        ("POST", "/dataset", "GET, HEAD"),
     ],
 )
 def test_another_method_is_refused_and_the_right_one_named(url, method, path, allowed):
@@ -230,13 +279,13 @@ def test_another_type_is_refused(url, pictures, kind):
         (b"", 400, "the body is empty"),
         (b"hello", 422, "not a picture; allowed are PNG, JPEG, WEBP, GIF, BMP, TIFF"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), 422, "the file is"),
-        (blank(1, 1), 422, "holds no digit"),
-        (blank(300, 200), 422, "holds no digit"),
+        (blank(1, 1), 422, "holds nothing"),
+        (blank(300, 200), 422, "holds nothing"),
         (blank(5001, 5000), 422, "the file has 5001 x 5000 pixels; allowed are 25,000,000 in all"),
         (bytes(server.MAX_BYTES + 1), 413, "the picture is too large; allowed are 5,000,000 bytes"),
     ],
 )
-def test_what_holds_no_digit_is_refused(url, content, status, message):
+def test_what_holds_nothing_is_refused(url, content, status, message):
     assert_refused(ask(url, content), status, message)
 
 
@@ -302,7 +351,7 @@ def test_many_large_pictures_at_once_take_little_memory(running, url):
     large = blank(5000, 5000, "RGBA")
     with ThreadPoolExecutor(5) as pool:
         for response in pool.map(lambda _: ask(url, large), range(5)):
-            assert_refused(response, 422, "holds no digit")
+            assert_refused(response, 422, "holds nothing")
     with open(f"/proc/{process.pid}/status", encoding="utf-8") as status:
         kilobytes = int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
     assert kilobytes < 600_000
@@ -405,6 +454,8 @@ def test_it_stops_while_an_answer_is_not_read(pictures, monkeypatch):
 
 def test_a_bug_is_told_as_json_and_printed(pictures, capfd):
     class Broken:
+        dataset = MNIST
+
         def predict(self, image):
             raise ZeroDivisionError("division by zero")
 

@@ -96,7 +96,8 @@ def time_axis(axis: Axes, num_steps: int) -> None:
 
 def scores(axis: Axes, counts: NDArray[Any], decided: int, class_names: Sequence[str]) -> None:
     """Draw the output spikes `[C]` by class."""
-    axis.barh(class_names, counts, color=[ORANGE if i == decided else GREY for i in range(len(counts))])
-    axis.set(xlabel="output spikes", title=f"decided: {class_names[decided]}")
+    rows = range(len(counts))
+    axis.barh(rows, counts, color=[ORANGE if i == decided else GREY for i in rows])
+    axis.set(yticks=rows, yticklabels=class_names, xlabel="output spikes", title=f"decided: {class_names[decided]}")
     axis.invert_yaxis()
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

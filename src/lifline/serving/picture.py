@@ -1,19 +1,15 @@
-"""Pictures of a digit, as people have them, made into images like MNIST's."""
+"""Pictures, as people have them, read and made into images like a data set's."""
 
 import warnings
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lifline.data.datasets import MNIST
+from lifline.data.info import DatasetInfo
 from lifline.errors import PictureError
-from lifline.serving.digit import Grey, find_digit
-
-DIGIT_SIDE = 20
-"""MNIST's digits fill a box of this side; the centre of their mass is at pixel (14, 14)."""
+from lifline.serving.preparation import PREPARATIONS, Pixels
 
 MAX_PIXELS = 150_000_000
 MAX_SIDE = 65_535
@@ -39,26 +35,26 @@ STRIP_PIXELS = 1_000_000
 NUM_FIRST_BYTES = 1000
 
 
-def read_digit(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Grey:
-    """An image `[28, 28]`, light on dark, of the digit in a picture of any size, in any two colours.
+def read_picture(source: Path | bytes, dataset: DatasetInfo, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """An image `[C, H, W]`, 0 to 1, of what a picture of any size shows, prepared as the data set's images are.
 
-    Of several images in a file it is the first. What is transparent counts as white, or where all else is white, as
-    black.
+    Of several images in a file it is the first, upright, as its camera was held.
 
     Raises:
-        PictureError: the file cannot be read, is no such picture, is damaged, is too large, or holds nothing or
-            several digits.
+        PictureError: the file cannot be read, is no such picture, is damaged, is too large, or holds nothing; of
+            handwriting, too, if it holds several characters.
     """
     name = str(source) if isinstance(source, Path) else "the file"
     picture = _read(source, name, max_pixels)
+    prepare, papers = PREPARATIONS[dataset.preparation]
     try:
-        for paper in ("white", "black"):
-            digit = find_digit(_on_paper(picture, paper))
-            if digit is not None:
-                return _like_mnist(digit)
+        for paper in papers:
+            image = prepare(_on_paper(picture, paper), dataset.shape)
+            if image is not None:
+                return image
     except PictureError as error:
         raise PictureError(f"{name} {error}") from None
-    raise PictureError(f"{name} holds no digit: its pixels hardly differ")
+    raise PictureError(f"{name} holds nothing: its pixels hardly differ")
 
 
 def _read(source: Path | bytes, name: str, max_pixels: int) -> Image.Image:
@@ -115,22 +111,3 @@ def _on_paper(picture: Image.Image, colour: str) -> Image.Image:
         working.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
     working.info = picture.info  # it tells how the camera was held
     return ImageOps.exif_transpose(working)
-
-
-def _like_mnist(digit: Grey) -> Grey:
-    """Scale to a box of 20 by 20 pixels, then shift the centre of mass to pixel (14, 14) of 28 by 28."""
-    scale = DIGIT_SIDE / max(digit.shape)
-    height, width = (max(1, round(side * scale)) for side in digit.shape)
-    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    small = np.asarray(Image.fromarray(digit).resize((width, height), how))
-    small = np.clip(small / small.max(), 0, 1)
-    top, left = _start(small.sum(axis=1)), _start(small.sum(axis=0))
-    image = np.zeros((MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32)
-    image[top : top + height, left : left + width] = small
-    return image
-
-
-def _start(mass: NDArray[np.float32]) -> int:
-    """Where the box begins along an axis so that its mass `[length]` is centred."""
-    centre = mass @ np.arange(len(mass)) / mass.sum()
-    return int(np.clip(round(MNIST.shape[-1] / 2 - centre), 0, MNIST.shape[-1] - len(mass)))

@@ -1,6 +1,5 @@
 """What an exported network takes a picture for; needs ONNX Runtime, not PyTorch."""
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from pydantic import BaseModel, Json, ValidationError
 
-from lifline.data.datasets import MNIST
+from lifline.choices import Coding
+from lifline.data.info import CHANNELS, MAX_SIDE, DatasetInfo
 from lifline.errors import LiflineError, ModelError
 from lifline.paths import ONNX_MODEL, repository_root
 from lifline.system.files import sha256_of_bytes
@@ -26,6 +27,21 @@ SEAL = b"rJ\n\x06sha256\x12@"
 """How protobuf begins the metadata's entry by which export seals a file; the SHA-256 itself ends the file."""
 
 SHA256_LENGTH = 64
+IMAGE, SPIKE_TRAIN = "image", "spike_train"
+"""Names of an exported network's input, as export gives them, which needs PyTorch."""
+
+CODING_SEED = 0
+"""Draws the spikes of an image that is coded by rate, the same ones on a repeat."""
+
+
+class _Metadata(BaseModel):
+    """What is needed of what a network's file says of it."""
+
+    dataset: Json[DatasetInfo]
+    """Of whose kind the images are that it sees."""
+
+    coding: Json[Coding]
+    """How an image is shown to it."""
 
 
 class Prediction(NamedTuple):
@@ -72,38 +88,43 @@ class Predictor:
         outputs = [output.name for output in self.session.get_outputs()]
         self.hidden = [name for name in outputs if name.startswith("hidden_")]
         metadata = self.session.get_modelmeta().custom_metadata_map
-        inputs = {given.name: given.shape[1:] for given in self.session.get_inputs()}
-        if (
-            inputs != {"image": [1, MNIST.shape[-1], MNIST.shape[-1]]}
-            or not {"spikes", "class", "hidden_1"} <= set(outputs)
-            or "class_names" not in metadata
-        ):
+        if not {"spikes", "class", "hidden_1"} <= set(outputs) or not _Metadata.model_fields.keys() <= metadata.keys():
             raise ModelError(f"{self.name} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
-        self.classes = _class_names(metadata["class_names"], self.name)
-        self.predict(np.zeros((MNIST.shape[-1], MNIST.shape[-1]), dtype=np.float32))
+        described = _described(metadata, self.name)
+        self.dataset = described.dataset
+        self.input, self.shape = _input(self.session, described, self.name)
+        self.predict(np.zeros(self.dataset.shape, dtype=np.float32))
 
     def predict(self, image: NDArray[np.float32]) -> Prediction:
-        """What the network takes an image `[28, 28]` for.
+        """What the network takes an image `[C, H, W]` for; the same answer each time.
 
         Raises:
             ModelError: it fails, or answers as no network of lifline's does.
         """
+        classes = list(self.dataset.class_names)
         try:
             output, (number,), *hidden = self.session.run(
-                ["spikes", "class", *self.hidden], {"image": image[None, None]}
+                ["spikes", "class", *self.hidden], {self.input: self._shown(image)}
             )
             hidden_spikes = np.concatenate(hidden, axis=-1)[:, 0] > 0
         except Exception as error:  # ONNX Runtime's have no common class
             raise ModelError(f"{self.name} fails: {_first_line(error)}") from None
         decided = int(number)
-        if output.shape != (len(hidden_spikes), 1, len(self.classes)) or not 0 <= decided < len(self.classes):
+        if output.shape != (len(hidden_spikes), 1, len(classes)) or not 0 <= decided < len(classes):
             raise ModelError(
-                f"{self.name} is not a network of lifline's: it has {len(self.classes)} class_names, spikes of shape "
+                f"{self.name} is not a network of lifline's: it has {len(classes)} class_names, spikes of shape "
                 f"{list(output.shape)}, and decides on class {decided}"
             )
         spikes = output[:, 0] > 0
         confidence = float(spikes[:, decided].sum() / max(1, spikes.sum()))
-        return Prediction(self.classes[decided], confidence, self.classes, spikes, hidden_spikes)
+        return Prediction(classes[decided], confidence, classes, spikes, hidden_spikes)
+
+    def _shown(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image as a batch, or its spikes by rate."""
+        if self.input == IMAGE:
+            return image[None]
+        drawn = np.random.default_rng(CODING_SEED).random(self.shape, dtype=np.float32)
+        return (drawn < image).astype(np.float32)
 
 
 def _default() -> str:
@@ -145,14 +166,39 @@ def _open(content: bytes, name: str) -> onnxruntime.InferenceSession:
         raise ModelError(f"{name} is damaged, or no ONNX model: {_first_line(error)}") from None
 
 
-def _class_names(text: str, name: str) -> list[str]:
+def _described(metadata: dict[str, str], name: str) -> _Metadata:
     try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list) or not all(isinstance(each, str) and each.isprintable() for each in names):
-        raise ModelError(f"{name} is not a network of lifline's: its class_names are no list of names in JSON")
-    return names
+        described = _Metadata.model_validate(metadata)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise ModelError(
+            f"{name} is not a network of lifline's: its {place!r} is not allowed: {problem['msg']}"
+        ) from None
+    info = described.dataset
+    if not all(each.isprintable() for each in (info.name, info.title, *info.class_names)):
+        raise ModelError(f"{name} is not a network of lifline's: a name in its dataset cannot be printed")
+    if info.shape[0] not in CHANNELS or max(info.shape) > MAX_SIDE:
+        raise ModelError(
+            f"{name} sees images of shape {list(info.shape)}; allowed are {' or '.join(map(str, CHANNELS))} channels, "
+            f"and up to {MAX_SIDE} pixels a side"
+        )
+    return described
+
+
+def _input(session: onnxruntime.InferenceSession, described: _Metadata, name: str) -> tuple[str, list[int]]:
+    """What the network is shown: its name, and its shape for one image: `[1, C, H, W]`, or `[T, 1, C, H, W]`."""
+    image = list(described.dataset.shape)
+    expected, num_axes = (SPIKE_TRAIN, 5) if described.coding == "rate" else (IMAGE, 4)
+    found = {given.name: given.shape for given in session.get_inputs()}
+    shape = found.get(expected, [])
+    steps = shape[:-4]
+    if len(found) != 1 or len(shape) != num_axes or shape[-3:] != image or not all(isinstance(n, int) for n in steps):
+        raise ModelError(
+            f"{name} is not a network of lifline's: its inputs are {found}; allowed is {expected}, whose last axes are "
+            f"{image}"
+        )
+    return expected, [*steps, 1, *image]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Predictions over HTTP, and a page to draw digits on; for this machine alone."""
+"""Predictions over HTTP, and a page to draw on or to give pictures to; for this machine alone."""
 
 import asyncio
 import base64
@@ -11,7 +11,9 @@ from importlib.resources import files
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import uvicorn
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -23,14 +25,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from lifline.data.info import DatasetInfo
 from lifline.errors import PictureError
-from lifline.serving.picture import FORMATS, read_digit
+from lifline.serving.picture import FORMATS, read_picture
 from lifline.serving.predictor import Prediction, Predictor
 from lifline.system.ports import HOST, listen
 from lifline.system.signals import handlers_kept
 
 HOSTS = (HOST, "localhost")
 """What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
+
+DRAWN_SHAPE = (1, 28, 28)
+"""Of the images that can be drawn."""
 
 TYPES = tuple(FORMATS.values())
 MAX_BYTES = 5_000_000
@@ -66,7 +72,8 @@ def serve(predictor: Predictor, port: int) -> None:
         LiflineError: there is no such port, or it cannot be had.
     """
     with listen(port) as listening:
-        print(f"Draw a digit at http://{HOST}:{listening.getsockname()[1]} (Ctrl-C stops)", flush=True)
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        print(f"A network for {predictor.dataset.title} answers at {address} (Ctrl-C stops)", flush=True)
         server = http_server(predictor)
         with handlers_kept():
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -145,7 +152,7 @@ class _Connection(H11Protocol):
 
 
 def application(predictor: Predictor) -> Starlette:
-    """The page at `/`, predictions at `POST /predict`, and `/health`."""
+    """The page at `/`, what it tells of the data set at `/dataset`, predictions at `POST /predict`, and `/health`."""
     page = files("lifline.serving").joinpath("page.html").read_text(encoding="utf-8")
     headers = {
         "Content-Security-Policy": _only_its_own(page),
@@ -166,13 +173,21 @@ def application(predictor: Predictor) -> Starlette:
     async def home(_: Request) -> Response:
         return HTMLResponse(page, headers=headers)
 
+    async def dataset(_: Request) -> Response:
+        return JSONResponse(dataset_as_json(predictor.dataset))
+
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     return Starlette(
-        routes=[Route("/", home), Route("/predict", predict, methods=["POST"]), Route("/health", health)],
+        routes=[
+            Route("/", home),
+            Route("/dataset", dataset),
+            Route("/predict", predict, methods=["POST"]),
+            Route("/health", health),
+        ],
         middleware=[Middleware(_OwnNames)],
-        exception_handlers={HTTPException: _refused, PictureError: _no_digit, Exception: _failed},
+        exception_handlers={HTTPException: _refused, PictureError: _bad_picture, Exception: _failed},
     )
 
 
@@ -233,8 +248,23 @@ async def _body(request: Request) -> bytes:
 def _answer(predictor: Predictor, picture: bytes) -> dict[str, Any]:
     if picture.startswith(START_OF_JPEG) and picture.count(START_OF_SCAN) > MAX_SCANS:
         raise PictureError(f"the file has too many scans; allowed are {MAX_SCANS}")
-    image = read_digit(picture, MAX_PIXELS)
-    return as_json(predictor.predict(image)) | {"image": (image * 255).round().astype(int).tolist()}
+    image = read_picture(picture, predictor.dataset, MAX_PIXELS)
+    return as_json(predictor.predict(image)) | {"image": pixels_as_json(image)}
+
+
+def dataset_as_json(info: DatasetInfo) -> dict[str, Any]:
+    """What the images of a data set are, and whether a drawing can be like them."""
+    can_be_drawn = info.preparation != "plain" and info.shape == DRAWN_SHAPE
+    return info.model_dump(include={"name", "title", "shape", "class_names", "preparation"}) | {
+        "can_be_drawn": can_be_drawn
+    }
+
+
+def pixels_as_json(image: NDArray[np.float32]) -> list[Any]:
+    """The rows of an image `[C, H, W]`: in each a number from 0 to 255 a pixel, or red, green and blue, `[H, W, 3]`."""
+    levels = (image * 255).round().astype(int)
+    rows: list[Any] = (levels[0] if len(image) == 1 else np.moveaxis(levels, 0, -1)).tolist()
+    return rows
 
 
 def as_json(prediction: Prediction) -> dict[str, Any]:
@@ -254,7 +284,7 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _error(error.status_code, error.detail, error.headers)
 
 
-async def _no_digit(_: Request, error: Exception) -> Response:
+async def _bad_picture(_: Request, error: Exception) -> Response:
     return _error(422, str(error))
 
 

@@ -1,21 +1,23 @@
 """A data set as MLflow knows it."""
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mlflow import entities
 from mlflow.entities import DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from lifline.data.datasets import Dataset
 from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG
 from lifline.tracking.uri import without_credentials
+
+if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
+    from lifline.data.datasets import Dataset
 
 Part = Literal["train", "test"]
 CONTEXTS = {"train": "training", "test": "test"}
 
 
-def dataset_input(dataset: Dataset, part: Part, source: str) -> DatasetInput:
+def dataset_input(dataset: "Dataset", part: Part, source: str) -> DatasetInput:
     """A part of a data set, by the hash of the whole, as what a run reads; its source is who served it."""
     served_by = source.rpartition("_SOURCE=")[2]  # where a variable named it
     if is_web := served_by.startswith(("http://", "https://")):
@@ -29,7 +31,7 @@ def dataset_input(dataset: Dataset, part: Part, source: str) -> DatasetInput:
     return DatasetInput(known, [InputTag(MLFLOW_DATASET_CONTEXT, CONTEXTS[part])])
 
 
-def data_tags(dataset: Dataset, source: str) -> dict[str, str]:
+def data_tags(dataset: "Dataset", source: str) -> dict[str, str]:
     """Tags that tell which images a run reads."""
     return {
         "data": dataset.info.title,

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from mlflow import MlflowClient, entities
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 
-from lifline.data.datasets import Dataset
 from lifline.params import Params
 from lifline.provenance import recorded_source
 from lifline.tracking.dataset import Part, data_tags, dataset_input
@@ -22,6 +21,9 @@ from lifline.tracking.onnx_model import save_onnx_model
 from lifline.tracking.store import STORE_ERRORS, all_pages
 from lifline.tracking.tags import DESCRIPTION_TAG, HOLDER_TAG, MODEL_TAG, ONNX_TAG
 from lifline.training.report import EpochReport
+
+if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
+    from lifline.data.datasets import Dataset
 
 METRICS_PER_BATCH = 1000  # MLflow's own limit
 
@@ -95,7 +97,7 @@ class Run:
                 path.write_bytes(png)
                 self._log_file(path)
 
-    def log_dataset(self, dataset: Dataset, part: Part) -> None:
+    def log_dataset(self, dataset: "Dataset", part: Part) -> None:
         """Log a part of a data set, by the hash of the whole, as what the run reads; tags tell what it is."""
         source = recorded_source(dataset.sha256)
         self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])

@@ -1,4 +1,4 @@
-"""The table of conditions under which a digit is read: real handwriting, as pen strokes on pages that are made here."""
+"""The table of conditions under which real handwriting is read, as pen strokes on pages that are made here."""
 
 from io import BytesIO
 
@@ -7,9 +7,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from lifline.errors import PictureError
-from lifline.serving.digit import find_digit
-from lifline.serving.picture import read_digit
+from lifline.serving.character import find_character
+from lifline.serving.picture import read_picture
 from lifline.serving.predictor import Predictor
+from tests.conftest import MNIST
 from tests.serving.quick_model import quick_model
 
 SIDE = 500
@@ -176,11 +177,11 @@ def decide(tmp_path_factory, params, training_images):
 
 def share_read(condition, decide, test_images, count) -> float:
     """Of the first digits that the network tells in MNIST's images, those that it tells on such pages."""
-    images, labels = test_images.images[: 2 * count, 0].numpy(), test_images.labels[: 2 * count].tolist()
+    images, labels = test_images.images[: 2 * count].numpy(), test_images.labels[: 2 * count].tolist()
     known = [i for i, image in enumerate(images) if decide(image / np.float32(255)) == labels[i]][:count]
     generator = np.random.default_rng(0)
-    pages = [taken(CONDITIONS[condition](images[i], generator), generator) for i in known]
-    return np.mean([decide(read_digit(page)) == labels[i] for i, page in zip(known, pages, strict=True)])
+    pages = [taken(CONDITIONS[condition](images[i, 0], generator), generator) for i in known]
+    return np.mean([decide(read_picture(page, MNIST)) == labels[i] for i, page in zip(known, pages, strict=True)])
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -195,30 +196,30 @@ def test_of_handwriting_nineteen_in_twenty_are_read_under_every_condition(condit
 
 
 @pytest.mark.parametrize("gap", [-20, 0, 40])
-def test_several_digits_are_refused(test_images, gap):
+def test_several_characters_are_refused(test_images, gap):
     strokes = [pen(test_images.images[i, 0].numpy(), 150) for i in (0, 1, 4)]
     ink = np.zeros((200, 560))
     for position, stroke in enumerate(strokes):
         left = 20 + position * (150 + gap)
         ink[25:175, left : left + 150] = np.maximum(ink[25:175, left : left + 150], stroke)
-    with pytest.raises(PictureError, match="the file holds several digits; allowed is one"):
-        read_digit(taken(drawn(ink), np.random.default_rng(0)))
+    with pytest.raises(PictureError, match="the file holds several characters; allowed is one"):
+        read_picture(taken(drawn(ink), np.random.default_rng(0)), MNIST)
 
 
 @pytest.mark.slow
-def test_single_digits_are_not_taken_for_several(test_images):
+def test_single_characters_are_not_taken_for_several(test_images):
     refused = 0
     for image in test_images.images[:2000, 0].numpy():
         try:
-            find_digit(Image.fromarray(drawn(pen(image, 200)).astype(np.uint8)))
+            find_character(Image.fromarray(drawn(pen(image, 200)).astype(np.uint8)))
         except PictureError:
             refused += 1
     assert refused <= 1
 
 
-def test_what_lies_on_the_page_beside_the_digit_is_no_second_digit():
+def test_what_lies_on_the_page_beside_a_character_is_no_second_one():
     page = Image.new("RGB", (SIDE, SIDE), WHITE)
     ImageDraw.Draw(page).line((200, 150, 200, 350), fill=INK, width=20)
-    alone = find_digit(page)
+    alone = find_character(page)
     ImageDraw.Draw(page).circle((400, 250), 30, fill=INK)
-    np.testing.assert_array_equal(find_digit(page), alone)
+    np.testing.assert_array_equal(find_character(page), alone)

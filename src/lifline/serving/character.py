@@ -1,4 +1,4 @@
-"""Where in a picture the digit is, and how much each pixel of it stands out."""
+"""Where in a picture the character is, and how much each pixel of it stands out."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from scipy import ndimage
 from lifline.errors import PictureError
 
 LEAST_CONTRAST = 0.1
-"""Between ground and digit, where that of black and white is 1."""
+"""Between ground and character, where that of black and white is 1."""
 
 INK = 0.3
-"""Share of the digit's contrast from which a pixel is the digit's."""
+"""Share of the character's contrast from which a pixel is the character's."""
 
 STROKE_EDGE = 1 / 20
-"""How far a stroke may fade out, as a share of the digit's longer side."""
+"""How far a stroke may fade out, as a share of the character's longer side."""
 
 VIEW_SIDE = 350
 """Pixels to which the longer side of a picture is reduced, at most, for a look at it."""
@@ -27,13 +27,13 @@ NUM_LEVELS = 12
 """Of brightness, at which a picture is cut into parts."""
 
 NEAR = 0.15
-"""How far a stroke apart may be, as a share of the digit's longer side."""
+"""How far a stroke apart may be, as a share of the character's longer side."""
 
 LEAST_PIECE = 0.05
-"""Share of a digit's pixels that a stroke apart has at least; what is smaller is a speck."""
+"""Share of a character's pixels that a stroke apart has at least; what is smaller is a speck."""
 
 COMPANION = 0.6
-"""Share of the height of the taller of two digits that their rows have in common at least."""
+"""Share of the height of the taller of two characters that their rows have in common at least."""
 
 SOLID = 0.6
 """Thickness from which a part is no stroke, as a share of its longer side."""
@@ -45,7 +45,7 @@ ROUND = 0.7
 """Share of its box that a disc fills at least; a circle fills 0.79."""
 
 LEAST_HOLE = 0.005
-"""Share of a disc's pixels that the digit on it has at least."""
+"""Share of a disc's pixels that the character on it has at least."""
 
 MIN_PAPER_SIDE = 12
 WHITE = np.float32(255 * np.sqrt(3))
@@ -86,18 +86,18 @@ class _Part(NamedTuple):
 
     @property
     def prominence(self) -> float:
-        """A part with holes is more prominent than they are, and a digit than a caption."""
+        """A part with holes is more prominent than they are, and a character than a caption."""
         return self.contrast * float(np.sqrt(self.filled.sum()))
 
 
-def find_digit(picture: Image.Image) -> Grey | None:
-    """How much each pixel of the digit's box stands out in an RGB picture; None where nothing does.
+def find_character(picture: Image.Image) -> Grey | None:
+    """How much each pixel of the character's box stands out in an RGB picture; None where nothing does.
 
     Looks at the whole picture, then closer: at what is on the paper, the disc or in the frame that it sees, or at the
-    digit itself.
+    character itself.
 
     Raises:
-        PictureError: there are several digits.
+        PictureError: there are several characters.
     """
     seen = None
     for _ in range(MAX_LOOKS):
@@ -114,7 +114,7 @@ def find_digit(picture: Image.Image) -> Grey | None:
             closer = _cut_out(picture, part.box, -0.02)
         else:
             if _has_companion(part):
-                raise PictureError("holds several digits; allowed is one")
+                raise PictureError("holds several characters; allowed is one")
             closer = _cut_out(picture, part.box, 0.5)
             if _factor(closer) == _factor(picture):
                 break
@@ -150,7 +150,7 @@ def _border(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _reaches_the_edges(view: Colours) -> bool:
-    """Whether the picture is cut out so closely that its digit goes from edge to edge."""
+    """Whether the picture is cut out so closely that its character goes from edge to edge."""
     distance = np.linalg.norm(view - np.median(_border(view), axis=0), axis=-1)
     if distance.max() < LEAST_CONTRAST:
         return False
@@ -223,7 +223,7 @@ def _wider(box: Box, by: int) -> Box:
 
 
 def _is_ground(view: Colours, part: _Part) -> bool:
-    """Whether it is what a digit is on, or in: a paper, a disc, a frame."""
+    """Whether it is what a character is on, or in: a paper, a disc, a frame."""
     shorter, longer = sorted(part.filled.shape)
     if longer < MIN_PAPER_SIDE or shorter < longer / 2:
         return False
@@ -251,7 +251,7 @@ def _likeness_to_quadrilateral(filled: Mask) -> float:
 
 
 def _holds_another_colour(view: Colours, part: _Part) -> bool:
-    """Whether what shows in its holes is not what is around it; in those of a digit its paper shows."""
+    """Whether what shows in its holes is not what is around it; in those of a character its paper shows."""
     wider = _wider(part.box, 3)
     mask = part.labels[wider] == part.label
     filled = _filled(mask)
@@ -263,7 +263,7 @@ def _holds_another_colour(view: Colours, part: _Part) -> bool:
 
 
 def _has_companion(part: _Part) -> bool:
-    """Whether a stroke about as tall stands beside it; where a digit falls into two, one is above the other."""
+    """Whether a stroke about as tall stands beside it; where a character falls into two, one is above the other."""
     rows, columns = part.box
     sizes = _sizes(part.labels)
     for label in np.flatnonzero(sizes >= LEAST_PIECE * sizes[part.label]):
