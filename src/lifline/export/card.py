@@ -87,8 +87,8 @@ def _by_class(accuracies: Mapping[str, float]) -> Iterator[str]:
     names = list(accuracies)
     for i in range(0, len(names), CLASSES_PER_TABLE):
         shown = names[i : i + CLASSES_PER_TABLE]
+        yield from [""] * (i > 0)
         yield from _table(["class", *shown], [["accuracy", *(f"{accuracies[name]:.2%}" for name in shown)]])
-        yield ""
 
 
 def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:

@@ -11,11 +11,15 @@ from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import Evaluation, Mistake, mistakes
 from lifline.evaluation.report import Stop
 from lifline.figures.network import draw_trace, draw_weights
-from lifline.figures.style import BLUE, ORANGE, as_picture, drawing, show_images
+from lifline.figures.style import BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, short, show_images
 from lifline.models.model import Model
 from lifline.snn.trace import trace
 
 MAX_MISTAKES = 24
+MAX_UPRIGHT = 2
+"""Characters of names that are written beside each other."""
+
+MAX_IN_TITLE = 13
 ACCURACIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
 
 
@@ -57,13 +61,18 @@ def _confusion(evaluation: Evaluation) -> dict[str, bytes]:
     with drawing("confusion.png", width=6, height=5.5) as (figures, axes):
         axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max()))
         for (actual, taken), count in np.ndenumerate(counts):
-            if count:
+            if count and len(classes) <= MAX_CLASSES:
                 is_dark = mistakes[actual, taken] > 0.6 * mistakes.max()
                 axes.text(taken, actual, count, ha="center", va="center", color="white" if is_dark else "black")
         axes.grid(visible=False)
         axes.set(xlabel="taken for", ylabel="class")
-        axes.set_xticks(range(len(classes)), classes)
-        axes.set_yticks(range(len(classes)), classes)
+        names = [short(name) for name in classes]
+        size = min(11, 400 / len(classes))
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(
+            range(len(classes)), names, size=size, **(slanted if max(map(len, names)) > MAX_UPRIGHT else {})
+        )
+        axes.set_yticks(range(len(classes)), names, size=size)
         axes.set_title(f"{mistakes.sum()} of {counts.sum():,} images are mistaken")
     return figures
 
@@ -71,7 +80,9 @@ def _confusion(evaluation: Evaluation) -> dict[str, bytes]:
 def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[str, bytes]:
     shown = mistakes[:MAX_MISTAKES]
     with drawing("mistakes.png", width=10, height=5.5) as (figures, axis):
-        titles = [f"{class_names[each.label]} as {class_names[each.decided]}, {each.confidence:.0%}" for each in shown]
+        names = [short(name, MAX_IN_TITLE) for name in class_names]
+        between = " " if max(map(len, names)) <= MAX_UPRIGHT else "\n"
+        titles = [f"{names[each.label]} as{between}{names[each.decided]}, {each.confidence:.0%}" for each in shown]
         show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, cmap="gray_r")
         axis.set_title("Most confident mistakes, with the share of the output spikes that the decision got")
     return figures

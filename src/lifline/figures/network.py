@@ -7,7 +7,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lifline.figures.style import GREY, ORANGE, drawing, raster, scores, show_image, show_images, time_axis
+from lifline.figures.style import (
+    GREY,
+    ORANGE,
+    classes_to_draw,
+    drawing,
+    of_classes,
+    raster,
+    scores,
+    short,
+    show_image,
+    show_images,
+    time_axis,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,15 +43,17 @@ def draw_trace(
     """Draw spikes and membranes of every layer for one image `[C, H, W]`, whose traces are `[T, 1, N]`."""
     spikes = [layer.spikes[:, 0].cpu().numpy() for layer in layers]
     membranes = [layer.membrane[:, 0].cpu().numpy() for layer in layers]
+    shown = classes_to_draw(spikes[-1].sum(0), decided)
+    output, names = spikes[-1][:, shown], [short(class_names[i]) for i in shown]
     with drawing("raster.png", 2, len(layers) + 1, width=4 * (len(layers) + 1), height=6) as (figures, axes):
-        show_image(axes[0, 0], image.cpu().numpy(), f"test image: {class_names[label]}")
-        scores(axes[1, 0], spikes[-1].sum(0), decided, class_names)
+        show_image(axes[0, 0], image.cpu().numpy(), f"test image: {short(class_names[label])}")
+        scores(axes[1, 0], output.sum(0), shown.index(decided), names)
         for axis, fired, name in zip(axes[0, 1:-1], spikes, _hidden_names(len(layers) - 1), strict=False):
             raster(axis, fired, name)
-        raster(axes[0, -1], spikes[-1], "output", class_names)
+        raster(axes[0, -1], output, of_classes("output", len(shown), len(class_names)), names)
         for axis, fired, membrane in zip(axes[1, 1:-1], spikes, membranes, strict=False):
             _hidden_membranes(axis, membrane, fired, threshold)
-        _output_membranes(axes[1, -1], membranes[-1], decided, threshold, class_names[decided])
+        _output_membranes(axes[1, -1], membranes[-1], decided, threshold, short(class_names[decided], 12))
     return figures
 
 

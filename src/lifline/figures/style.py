@@ -28,6 +28,13 @@ SIZE = (8, 4.5)
 """Inches."""
 
 
+MAX_CLASSES, NUM_BEST = 20, 10
+"""Where there are more classes than fit beside each other, the best are drawn, so many."""
+
+MAX_CHARACTERS = 24
+"""Of a class's name."""
+
+
 @contextmanager
 def drawing(
     name: str, rows: int = 1, columns: int = 1, width: float = SIZE[0], height: float = SIZE[1]
@@ -63,7 +70,8 @@ def show_images(
     axis: Axes, images: Iterable[NDArray[Any]], columns: int, titles: Sequence[str] = (), **options: Any
 ) -> None:
     """Show pictures in rows, in one and the same axes: to lay out axes for each takes seconds."""
-    height = 1.35 if titles else 1.1
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    height = 1.1 if lines == 0 else 1.2 + 0.15 * lines
     rows = 1
     for i, image in enumerate(images):
         rows = i // columns + 1
@@ -86,6 +94,24 @@ def raster(axis: Axes, fired: NDArray[Any], name: str, class_names: Sequence[str
     axis.invert_yaxis()
     if is_output:
         axis.set(yticks=neurons, yticklabels=class_names, ylim=(len(neurons) - 0.5, -0.5))
+
+
+def classes_to_draw(counts: NDArray[Any], decided: int) -> list[int]:
+    """Return the classes to draw, by their spikes `[C]`: all, or where there are many the decided and the next best."""
+    if len(counts) <= MAX_CLASSES:
+        return list(range(len(counts)))
+    ranked = np.argsort(-counts, kind="stable").tolist()
+    return [decided, *(i for i in ranked if i != decided)][:NUM_BEST]
+
+
+def of_classes(name: str, num_shown: int, num_classes: int) -> str:
+    """Return a title that tells where some classes are left out."""
+    return name if num_shown == num_classes else f"{name}, {num_shown} of {num_classes} classes"
+
+
+def short(name: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """Return the name of a class, cut where it is long."""
+    return name if len(name) <= max_characters else f"{name[: max_characters - 1]}…"
 
 
 def time_axis(axis: Axes, num_steps: int) -> None:
