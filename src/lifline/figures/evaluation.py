@@ -20,6 +20,8 @@ MAX_UPRIGHT = 2
 """Characters of names that are written beside each other."""
 
 MAX_IN_TITLE = 13
+MAX_NAMED = 60
+"""Classes, beside a confusion matrix; of more their numbers are shown."""
 ACCURACIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
 
 
@@ -66,13 +68,12 @@ def _confusion(evaluation: Evaluation) -> dict[str, bytes]:
                 axes.text(taken, actual, count, ha="center", va="center", color="white" if is_dark else "black")
         axes.grid(visible=False)
         axes.set(xlabel="taken for", ylabel="class")
-        names = [short(name) for name in classes]
-        size = min(11, 400 / len(classes))
-        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(
-            range(len(classes)), names, size=size, **(slanted if max(map(len, names)) > MAX_UPRIGHT else {})
-        )
-        axes.set_yticks(range(len(classes)), names, size=size)
+        if len(classes) <= MAX_NAMED:
+            names, size = [short(name) for name in classes], min(11, 400 / len(classes))
+            is_long = max(map(len, names)) > MAX_UPRIGHT
+            slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+            axes.set_xticks(range(len(classes)), names, size=size, **slant)
+            axes.set_yticks(range(len(classes)), names, size=size)
         axes.set_title(f"{mistakes.sum()} of {counts.sum():,} images are mistaken")
     return figures
 

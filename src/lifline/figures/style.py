@@ -76,7 +76,8 @@ def show_images(
     for i, image in enumerate(images):
         rows = i // columns + 1
         left, bottom = i % columns * 1.1, -(i // columns) * height
-        axis.imshow(image, extent=(left, left + 1, bottom, bottom + 1), **options)
+        width, tall = image.shape[1] / max(image.shape[:2]), image.shape[0] / max(image.shape[:2])
+        axis.imshow(image, extent=(left + (1 - width) / 2, left + (1 + width) / 2, bottom, bottom + tall), **options)
         if titles:
             axis.text(left + 0.5, bottom + 1.05, titles[i], ha="center", fontsize=9)
     axis.set(xlim=(0, columns * 1.1), ylim=(-(rows - 1) * height, height))
