@@ -327,6 +327,45 @@ def test_a_forced_repro_that_was_killed_goes_on_and_changes_no_hash(clone):
     assert not list(clone.folder.glob(".checkpoints/*"))
 
 
+@pytest.mark.slow
+def test_a_typo_takes_no_output_away(clone):
+    params, outputs = clone.folder / "params.yaml", [*clone.folder.glob("models/*"), *clone.folder.glob("reports/**/*")]
+    text = params.read_text()
+    for typo in ("betta: 0.95", "beta: 1.5", "beta: fast"):
+        params.write_text(text.replace("beta: 0.95", typo))
+        done = run_python(DVC, "repro", cwd=clone.folder, env=clone.environment)
+        assert done.returncode != 0
+        assert "error: params.yaml: network.bet" in done.stderr
+    params.write_text(text)
+    assert all(path.exists() for path in outputs)
+    assert clone.git("status", "--porcelain") == ""
+    assert "Data and pipelines are up to date" in clone.dvc("repro")
+
+
+@pytest.mark.slow
+def test_a_change_of_own_files_is_noticed(clone):
+    labels = clone.folder / "data/small/train-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    labels.write_bytes(content[:-1] + bytes([(content[-1] + 1) % 10]))
+    try:
+        assert re.search(r"modified:\s+data/small", clone.dvc("status", "download"))
+        clone.dvc("repro", "download")
+        assert re.search(r"modified:\s+data/images.safetensors", clone.dvc("status", "train"))
+    finally:
+        labels.write_bytes(content)
+        clone.dvc("repro", "download")
+    assert clone.git("status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_the_fast_recipe_learns_all_of_mnist(tmp_path, mnist_file):
+    clone = copy_of_this_repository(tmp_path / "clone", {})
+    shutil.copy(mnist_file, clone.folder / DATA)
+    clone.run("lifline", "preset", "fast")
+    assert "MNIST is there" in clone.dvc("repro", "evaluate")
+    assert clone.json("reports/evaluation.json")["accuracy"] > 0.98
+
+
 def kill_after_an_epoch(clone):
     """Start a forced `dvc repro`, and kill it and the training that it runs once there is a checkpoint."""
     repro = subprocess.Popen(
