@@ -11,12 +11,13 @@ import pytest
 import safetensors
 import torch
 
+from lifline.data.datasets import load_dataset
 from lifline.errors import TrainingError
 from lifline.experiments.checkpoint import MAX_FILES, checkpoint_of
 from lifline.experiments.fingerprint import fingerprint
 from lifline.models.model import new_network
 from lifline.params import read_params
-from lifline.paths import LOSS, MODEL, TRAIN_METRICS, repository_root
+from lifline.paths import DATA, LOSS, MODEL, TRAIN_METRICS, repository_root
 from lifline.presets import change_params
 from lifline.system.locks import locked
 from lifline.training.fit import TrainingState
@@ -26,12 +27,13 @@ from tests.tracking.runs import all_runs, wait_for
 
 OUTPUTS = (MODEL, LOSS, TRAIN_METRICS)
 CPU = torch.device("cpu")
-DATA = "da" * 32
+IMAGES = "da" * 32
+"""The SHA-256 of some data set."""
 
 
-def path_of(params):
+def path_of(params, data_sha256=IMAGES):
     """Where the stage processes keep their checkpoint, which have as many threads as this one."""
-    return repository_root() / f".checkpoints/{fingerprint(params, DATA, CPU)[:16]}.safetensors"
+    return repository_root() / f".checkpoints/{fingerprint(params, data_sha256, CPU)[:16]}.safetensors"
 
 
 @pytest.mark.slow
@@ -50,7 +52,7 @@ def test_a_training_killed_at_any_moment_goes_on_and_ends_bit_equal(workspace):
     for path in OUTPUTS:
         path.unlink()
 
-    checkpoint = path_of(read_params())
+    checkpoint = path_of(read_params(), load_dataset(DATA).sha256)
     for _ in range(2):
         training = stage_process("train", workspace)
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -80,7 +82,7 @@ def test_a_training_killed_at_any_moment_goes_on_and_ends_bit_equal(workspace):
 
 def killed(params, state):
     """The checkpoint of a training that was killed in this state."""
-    with suppress(KeyboardInterrupt), checkpoint_of(params, DATA, CPU) as checkpoint:
+    with suppress(KeyboardInterrupt), checkpoint_of(params, IMAGES, CPU) as checkpoint:
         checkpoint.save(state)
         raise KeyboardInterrupt
     return checkpoint
@@ -100,7 +102,7 @@ def fresh(params):
 def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
     params, kept = saved
     assert kept.path.exists()
-    with checkpoint_of(params, DATA, CPU) as checkpoint:
+    with checkpoint_of(params, IMAGES, CPU) as checkpoint:
         state = fresh(params)
         checkpoint.restore(state)
         assert torch.equal(state.network.layers[0].weight, new_network(params.network, MNIST, 0).layers[0].weight)
@@ -120,7 +122,7 @@ def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
 def test_other_params_have_another_checkpoint_and_refuse_this_one(saved, change):
     params, checkpoint = saved
     others = changed(params, **change)
-    with checkpoint_of(others, DATA, CPU) as other:
+    with checkpoint_of(others, IMAGES, CPU) as other:
         assert other.path != checkpoint.path
         other.restore(fresh(others))  # which has none
         checkpoint.path.rename(other.path)
@@ -129,20 +131,22 @@ def test_other_params_have_another_checkpoint_and_refuse_this_one(saved, change)
 
 
 def test_what_does_not_touch_training_leaves_the_checkpoint_valid(params):
-    assert fingerprint(params, DATA, CPU) == fingerprint(changed(params, export={"max_class_mismatches": 5}), CPU)
+    assert fingerprint(params, IMAGES, CPU) == fingerprint(
+        changed(params, export={"max_class_mismatches": 5}), IMAGES, CPU
+    )
 
 
 def test_what_decides_the_bits_is_in_the_fingerprint(params, monkeypatch):
-    prints = [fingerprint(params, DATA, CPU)]
+    prints = [fingerprint(params, IMAGES, CPU)]
     monkeypatch.setattr("lifline.experiments.fingerprint._code_sha256", lambda: "other code")
-    prints.append(fingerprint(params, DATA, CPU))
+    prints.append(fingerprint(params, IMAGES, CPU))
     prints.append(fingerprint(params, "db" * 32, CPU))
     monkeypatch.setenv("LIFLINE_KERNELS", "reference")
-    prints.append(fingerprint(params, DATA, CPU))
+    prints.append(fingerprint(params, IMAGES, CPU))
     monkeypatch.setattr("lifline.experiments.fingerprint.describe_device", lambda device: "cpu (17 threads)")
-    prints.append(fingerprint(params, DATA, CPU))
+    prints.append(fingerprint(params, IMAGES, CPU))
     monkeypatch.setattr("lifline.experiments.fingerprint.version", lambda library: "0.1")
-    prints.append(fingerprint(params, DATA, CPU))
+    prints.append(fingerprint(params, IMAGES, CPU))
     assert len(set(prints)) == 6
 
 
@@ -155,7 +159,7 @@ def test_a_damaged_checkpoint_is_named(saved, damage):
 
 
 def test_a_stage_says_so_in_a_line(workspace, stage):
-    path = path_of(read_params())
+    path = path_of(read_params(), load_dataset(DATA).sha256)
     path.parent.mkdir()
     path.write_bytes(b"")
     assert_one_line_error(stage("train"), str(path), "is damaged", "remove it")
@@ -165,7 +169,7 @@ def test_a_stage_says_so_in_a_line(workspace, stage):
 
 def test_the_same_training_twice_at_once_is_refused(workspace, stage):
     params = read_params()
-    with checkpoint_of(params, DATA, CPU) as checkpoint:
+    with checkpoint_of(params, load_dataset(DATA).sha256, CPU) as checkpoint:
         checkpoint.save(fresh(params))
         assert_one_line_error(stage("train"), "is held: another process trains with the same params, seed 42")
         assert checkpoint.path.exists()
@@ -190,7 +194,7 @@ def test_what_killed_trainings_left_beside_checkpoints_is_cleared_away(saved):
     assert list(kept.path.parent.iterdir()) == [kept.path]  # an interrupted one lets go of its lock
     for name in ("0123.lock", "seeds-0123.lock", ".0123.safetensors.tmp"):
         (kept.path.parent / name).touch()
-    with locked(kept.path.with_name("held.lock")), checkpoint_of(params, DATA, CPU):
+    with locked(kept.path.with_name("held.lock")), checkpoint_of(params, IMAGES, CPU):
         assert {path.suffix for path in kept.path.parent.iterdir()} == {".safetensors", ".lock"}
         assert len(list(kept.path.parent.glob("*.lock"))) == 2  # those of living processes
 
@@ -203,7 +207,7 @@ def test_losses_come_back_to_the_bit(workspace):
         EpochReport(1, 4, losses[:4], 0.1, 0.2, 0.3, 1 / 3, 5.0, 4),
         EpochReport(2, 7, losses[4:], 0.2, 0.1, 0.4, 1 / 7, 5.0, 4),
     ]
-    with checkpoint_of(params, DATA, CPU) as checkpoint:
+    with checkpoint_of(params, IMAGES, CPU) as checkpoint:
         checkpoint.save(state)
         checkpoint.restore(restored := fresh(params))
     assert restored.reports == state.reports

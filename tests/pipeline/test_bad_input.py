@@ -91,7 +91,7 @@ def test_a_full_disk_takes_no_model(store, workspace, disks):
 
 def test_a_full_disk_takes_no_data_set(workspace, disks):
     np.savez(workspace / "own.npz", x_train=np.zeros((600, 28, 28), np.uint8), y_train=np.arange(600) % 3)
-    change_params({"data.dataset": "../own.npz"})
+    change_params({"data.dataset": "../own.npz", "data.validation_size": 100})
     download = start_stage("download", workspace, before=disk("data", "200k", "true"))
     assert_one_line_error(ended(download), str(DATA), "No space left on device")
 

@@ -14,6 +14,8 @@ from lifline.tuning.winner import all_studies
 
 LIFLINE = [sys.executable, __file__]
 NUM_IMAGES = 400
+DATA = "da" * 32
+"""The SHA-256 of some data set."""
 SMALL_TRIALS = {"train.learning_rate": 0.01, "network.beta": 0.9, "data.validation_size": 100}
 
 

@@ -13,12 +13,13 @@ from lifline.errors import TuningError
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import counted, next_trial, open_study
 from lifline.tuning.winner import all_studies
+from tests.tuning.studies import DATA
 
 
 @pytest.fixture
 def journal(repository, tuned):
     """A journal with a study of three trials: one complete, two running."""
-    study = open_study(JournalStore(), tuned, None, None)
+    study = open_study(JournalStore(), tuned, DATA, None, None)
     for _ in range(3):
         trial = next_trial(study, tuned, 3, "a driver")
         trial.report(0.5, 1)

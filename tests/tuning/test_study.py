@@ -19,7 +19,7 @@ from lifline.tuning.study import (
 )
 from lifline.tuning.winner import all_studies, find_study
 from tests.conftest import changed
-from tests.tuning.studies import states
+from tests.tuning.studies import DATA, states
 
 BASE = {"network.beta": 0.9, "train.learning_rate": 0.01}
 
@@ -31,7 +31,7 @@ def store(repository):
 
 @pytest.fixture
 def study(store, tuned):
-    return open_study(store, tuned, None, None)
+    return open_study(store, tuned, DATA, None, None)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_best_are_of_those_that_lifline_trained(store, study, tuned):
     for accuracy, trained in ((0.5, True), (0.7, True), (0.7, True), (0.999, False)):
         told(study, accuracy, trained)
     assert [trial.number for trial in best_trials(study)] == [1]
-    study = open_study(store, tuned, "synaptic_operations", None)
+    study = open_study(store, tuned, DATA, "synaptic_operations", None)
     trained = [(0.5, 10.0), (0.5, 10.0), (0.4, 10.0), (0.7, 30.0), (0.7, 31.0)]
     for values in trained:
         told(study, values, trained=True)
@@ -110,20 +110,22 @@ def test_a_study_that_is_not_liflines_is_left_alone(ready, command):
 
 def test_a_cost_that_no_param_changes_is_refused(store, tuned):
     with pytest.raises(ParamsError, match=r"tune\.space has no network\.num_steps"):
-        open_study(store, tuned, "num_steps", None)
+        open_study(store, tuned, DATA, "num_steps", None)
 
 
 def test_a_name_belongs_to_one_space(store, tuned):
-    open_study(store, tuned, None, "mine")
+    open_study(store, tuned, DATA, None, "mine")
     other = changed(tuned, network={"threshold": 2.0})
-    with pytest.raises(TuningError, match="study mine has another space, objective or other base params; give another"):
-        open_study(store, other, None, "mine")
+    with pytest.raises(TuningError, match="study mine has another space, objective, data or other base params; give"):
+        open_study(store, other, DATA, None, "mine")
+    with pytest.raises(TuningError, match="study mine has another space"):
+        open_study(store, tuned, "db" * 32, None, "mine")
     with pytest.raises(TuningError) as raised:
-        open_study(store, tuned, None, "it's/mine")
+        open_study(store, tuned, DATA, None, "it's/mine")
     assert str(raised.value) == """study is "it's/mine"; allowed are letters, digits, and the signs _ . -"""
-    unnamed = open_study(store, other, None, None)
+    unnamed = open_study(store, other, DATA, None, None)
     next_trial(unnamed, other, 1, "a driver")
-    assert open_study(store, other, None, None).study_name == unnamed.study_name
+    assert open_study(store, other, DATA, None, None).study_name == unnamed.study_name
     assert len(all_studies(store)) == 2
     assert find_study(store, "mine").study_name == "mine"
     assert find_study(store, None).study_name == unnamed.study_name

@@ -9,12 +9,13 @@ from lifline.presets import change_params
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.study import DEFINITION, TRAINED, next_trial, open_study
 from lifline.tuning.winner import find_study, winner
+from tests.tuning.studies import DATA
 
 
 def make_study(*values, cost=None, trained=True):
     """A study whose trials have these values."""
     params = read_params()
-    study = open_study(JournalStore(), params, cost, None)
+    study = open_study(JournalStore(), params, DATA, cost, None)
     for each in values:
         tell(study, each, trained)
     return study
@@ -66,7 +67,7 @@ def test_without_a_study_there_is_nothing_to_promote(ready, command):
 
 def test_trials_from_before_there_was_the_mark_are_lifline_s_where_it_drove_them(ready, command):
     params = read_params()
-    definition = open_study(JournalStore(), params, None, "new").user_attrs[DEFINITION]
+    definition = open_study(JournalStore(), params, DATA, None, "new").user_attrs[DEFINITION]
     study = optuna.create_study(storage=JournalStore().optuna, study_name="former", direction="maximize")
     study.set_user_attr(DEFINITION, definition)
     tell(study, 0.5, trained=False)
@@ -75,11 +76,11 @@ def test_trials_from_before_there_was_the_mark_are_lifline_s_where_it_drove_them
     assert command("promote", "--study", "former")[0] == 0
     assert winner(study, None, None, None).number == 1
     assert "without a mark that lifline trained it: trial 2 (99.90%)\n" in command("studies")[1]
-    study = open_study(JournalStore(), params, None, "former")
+    study = open_study(JournalStore(), params, DATA, None, "former")
     tell(study, 0.8, trained=False)
     assert winner(study, None, None, None).number == 1
     tell(study, 0.75)
-    assert winner(open_study(JournalStore(), params, None, "former"), None, None, None).number == 4
+    assert winner(open_study(JournalStore(), params, DATA, None, "former"), None, None, None).number == 4
     assert "it: trial 2 (99.90%), 3 (80.00%)\n" in command("studies")[1]
 
 

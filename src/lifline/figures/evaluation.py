@@ -97,7 +97,11 @@ def _by_num_steps(stops: Sequence[Stop]) -> dict[str, bytes]:
         shares = np.clip([stop.accuracy for stop in stops], ticks[0], ticks[-1])
         accuracy.plot(steps, shares, "o-", color=BLUE, clip_on=False)
         accuracy.set_yscale("logit")  # else the first steps hide how the last ones differ
-        accuracy.set_ylim(ticks[ticks <= shares.min()][-1], ticks[ticks >= shares.max()][0])
+        lowest, highest = ticks[ticks <= shares.min()][-1], ticks[ticks >= shares.max()][0]
+        if lowest == highest:  # all are at one tick
+            lowest = max(ticks[0], 1 - 2 * (1 - lowest))
+            highest = 1 - (1 - highest) / 2
+        accuracy.set_ylim(lowest, highest)
         accuracy.set(
             xlabel="steps after which the network is stopped",
             ylabel="share of the images",

@@ -63,7 +63,7 @@ def as_on_black(picture: Image.Image, shape: Shape) -> Pixels | None:
         return None
     if np.median(_border(levels)) > 255 / 2:
         levels = 255 - levels
-    pixels = levels / np.float32(255)
+    pixels = levels.astype(np.float32) / np.float32(255)
     if pixels.shape == shape[1:]:
         return _in_channels(pixels, shape)
     light = _light(pixels)

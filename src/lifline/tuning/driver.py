@@ -86,7 +86,7 @@ def tune(
     dataset = load_dataset(DATA)
     data = Data(dataset.info, *split_off_validation(dataset.train, params.data.validation_size))
     store = open_store(storage)
-    study = open_study(store, params, cost, name)
+    study = open_study(store, params, dataset.sha256, cost, name)
     workers = workers or InProcess()
     with ExitStack() as stack:
         stack.enter_context(workers.started(params, data))

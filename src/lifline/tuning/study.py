@@ -40,17 +40,16 @@ MAX_DEATHS = 3
 """As often as a trial's process may die with it, by which the trial may be to blame."""
 
 
-def open_study(store: Store, params: Params, cost: Cost | None, name: str | None) -> Study:
-    """The study of these params, which is made where there is none; its first trial is the params as they are.
+def open_study(store: Store, params: Params, data_sha256: str, cost: Cost | None, name: str | None) -> Study:
+    """The study of these params on a data set, made where there is none; its first trial is the params as they are.
 
     Raises:
         ParamsError: the space is not allowed.
         TuningError: the study with this name is another's.
     """
     space = read_space(params)
-    definition = json.dumps(
-        {"space": params.tune.space, "epochs": params.tune.epochs, "cost": cost, "base": params.flat()}, sort_keys=True
-    )
+    parts = {"space": params.tune.space, "epochs": params.tune.epochs, "cost": cost, "base": params.flat()}
+    definition = json.dumps(parts | {"data": data_sha256}, sort_keys=True)
     objective = "accuracy" if cost is None else f"accuracy-{cost}"
     if name is not None and not re.fullmatch(r"[\w.-]+", name, re.ASCII):
         raise TuningError(f"study is {name!r}; allowed are letters, digits, and the signs _ . -")
@@ -79,7 +78,7 @@ def open_study(store: Store, params: Params, cost: Cost | None, name: str | None
             _name_objectives(study, cost)
             study.set_user_attr(DEFINITION, definition)
     if study.user_attrs[DEFINITION] != definition:
-        raise TuningError(f"study {name} has another space, objective or other base params; give another --study")
+        raise TuningError(f"study {name} has another space, objective, data or other base params; give another --study")
     return study
 
 
