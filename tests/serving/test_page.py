@@ -1,10 +1,15 @@
 """The page of `lifline serve` in a real browser, with a real network behind it."""
 
+import base64
 import math
+from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.serving.quick_model import NUM_STEPS
+from lifline.serving.picture import read_picture
+from tests.serving.quick_model import COLOURED, EMNIST, FASHION, NUM_STEPS, serving, untrained_model
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +27,7 @@ WATCH_STEPS = """
         window.steps.push([Number(document.getElementById("step").value), scores]);
     }).observe(document.getElementById("of"), { childList: true });
 """
+LAST_STEP = f"Step {NUM_STEPS} of {NUM_STEPS}"
 STEPS_WITH_SPIKES = """(numSteps) => {
     const raster = document.getElementById("raster"), height = raster.height - 24 * devicePixelRatio;
     const pixels = raster.getContext("2d").getImageData(0, 0, raster.width, height).data;
@@ -38,10 +44,29 @@ EXTENT = """() => {
     return [extent(drawn.map((i) => i % pad.width)), extent(drawn.map((i) => Math.floor(i / pad.width)))];
 }"""
 
+IS_DRAWN = """() => {
+    const pad = document.getElementById("pad");
+    return pad.getContext("2d").getImageData(0, 0, pad.width, pad.height).data.some((value) => value < 128);
+}"""
+GIVE_FILE = """async ([base64, how]) => {
+    const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([content], "given.png", { type: "image/png" }));
+    const event = how === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+    document.body.dispatchEvent(event);
+}"""
+
 
 @pytest.fixture
 def visit(browser, url):
-    """Open the page; what it logs, raises or asks of others is an error at the end."""
+    """Open the page of MNIST's network; what it logs, raises or asks of others is an error at the end."""
+    with visiting(browser, url) as open_page:
+        yield open_page
+
+
+@contextmanager
+def visiting(browser, url):
     contexts, wrong = [], []
 
     def open_page(**options):
@@ -52,6 +77,7 @@ def visit(browser, url):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: request.url.startswith((url, "data:")) or wrong.append(request.url))
         page.goto(url)
+        page.locator("#main").wait_for()  # once it knows of the data set
         page.evaluate(WATCH_STEPS)
         return page
 
@@ -204,6 +230,7 @@ def test_an_answer_that_comes_late_is_dropped(visit):
 def test_a_server_that_does_not_answer_is_told(browser, url):
     page = browser.new_page(reduced_motion="reduce")
     page.goto(url)
+    page.locator("#main").wait_for()
     page.context.set_offline(True)
     draw(page, ONE)
     page.get_by_text("No answer: the server does not answer.").wait_for()
@@ -211,6 +238,125 @@ def test_a_server_that_does_not_answer_is_told(browser, url):
     draw(page, ONE)
     assert answer(page) == "1"
     page.close()
+
+
+@pytest.fixture(scope="module")
+def url_of(tmp_path_factory, params):
+    """The address of a server of an untrained network for a data set."""
+    with ExitStack() as servers:
+        yield lambda dataset: servers.enter_context(serving(untrained_model(tmp_path_factory, params, dataset)))[1]
+
+
+def picture(folder, name="picture.png", size=(230, 170), mode="RGB"):
+    path = folder / name
+    Image.radial_gradient("L").resize(size).convert(mode).save(path)
+    return path
+
+
+def seen(page) -> np.ndarray:
+    """What the canvas of the image shows, `[H, W, 3]`."""
+    width, height, pixels = page.evaluate("""() => {
+        const seen = document.getElementById("seen"), { width, height } = seen;
+        return [width, height, [...seen.getContext("2d").getImageData(0, 0, width, height).data]];
+    }""")
+    return np.array(pixels).reshape(height, width, 4)[..., :3]
+
+
+def test_a_data_set_that_cannot_be_drawn_takes_a_picture_file(browser, url_of, tmp_path):
+    with visiting(browser, url_of(COLOURED)) as visit:
+        page = visit()
+        assert page.title() == "lifline: Pets"
+        assert page.get_by_role("heading", level=1).inner_text() == "A spiking network for Pets"
+        assert not page.locator("#pad").is_visible()
+        assert not page.get_by_role("button", name="Clear").is_visible()
+        assert page.locator("#scores em").all_inner_texts() == ["cat", "dog", "mouse"]
+        page.get_by_label("Choose a picture").set_input_files(picture(tmp_path))
+        page.get_by_text("what the network sees of picture.png").wait_for()
+        page.get_by_text(LAST_STEP).wait_for()
+        image = read_picture(tmp_path / "picture.png", COLOURED) * 255
+        np.testing.assert_array_equal(seen(page), np.moveaxis(image.round(), 0, -1))
+
+
+def test_a_file_can_be_chosen_by_keys_and_again(visit, tmp_path):
+    page = visit()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    for _ in range(2):
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Space")
+        with page.expect_response("**/predict"):
+            chooser.value.set_files(picture(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_may_be_dropped_or_pasted(visit, tmp_path, how):
+    page = visit()
+    draw(page, SEVEN)
+    assert answer(page) == "7"
+    content = base64.b64encode(picture(tmp_path).read_bytes()).decode()
+    with page.expect_response("**/predict"):
+        page.evaluate(GIVE_FILE, [content, how])
+    page.get_by_text("what the network sees of given.png").wait_for()
+    assert not page.evaluate(IS_DRAWN)
+    draw(page, SEVEN)
+    page.locator("#answer strong", has_text="7").wait_for()
+    assert page.locator("#caption").inner_text() == "what the network sees"
+
+
+def test_a_file_that_is_no_picture_is_told(browser, url, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    page = browser.new_page()
+    page.goto(url)
+    page.get_by_label("Choose a picture").set_input_files(tmp_path / "notes.txt")
+    page.get_by_text("No answer: Content-Type is 'text/plain'; allowed are image/png").wait_for()
+    page.close()
+
+
+def test_a_picture_of_many_bytes_is_made_smaller_first(visit, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 60, (2400, 2400), dtype=np.uint8)
+    noise[600:1800, 1100:1300] += 180
+    Image.fromarray(noise).save(tmp_path / "large.png", compress_level=0)
+    assert (tmp_path / "large.png").stat().st_size > 5_000_000
+    page = visit()
+    with page.expect_response("**/predict") as response:
+        page.get_by_label("Choose a picture").set_input_files(tmp_path / "large.png")
+    assert response.value.status == 200
+    assert response.value.request.headers["content-type"] == "image/jpeg"
+
+
+def test_what_is_on_black_is_drawn_in_white_on_black(browser, url_of):
+    with visiting(browser, url_of(FASHION)) as visit:
+        page = visit()
+        assert page.locator("#scores em").all_inner_texts() == list(FASHION.class_names)
+        with page.expect_response("**/predict"):
+            draw(page, ONE)
+        page.get_by_text(LAST_STEP).wait_for()
+        rows, columns = np.nonzero(seen(page)[..., 0])
+        assert (rows.min(), rows.max()) == (0, 27)
+        assert np.ptp(columns) < 10
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE, {"width": 390, "height": 844}], ids=lambda size: str(size["width"]))
+def test_of_many_classes_with_long_names_the_best_ten_are_shown(browser, url_of, size, tmp_path):
+    names = tuple(f"{name}, a class with a rather long name" for name in EMNIST.class_names)
+    named = EMNIST.model_copy(update={"name": "long", "title": "Long names", "class_names": names})
+    with visiting(browser, url_of(named)) as visit:
+        page = visit(viewport=size)
+        assert page.locator("#scores li").count() == 10
+        assert page.locator("#more").inner_text() == "and 37 more"
+        with page.expect_response("**/predict") as response:
+            draw(page, SEVEN)
+        found = response.value.json()
+        page.get_by_text(LAST_STEP).wait_for()
+        counts = np.sum(found["spikes"], axis=0)
+        shown = [
+            names.index(name) for name in page.locator("#scores em").evaluate_all("all => all.map(each => each.title)")
+        ]
+        assert shown[0] == names.index(found["class"])
+        assert sorted(counts[shown])[::-1][:9] == sorted(counts)[::-1][:9]
+        assert [int(score) for score in page.locator("#scores b").all_inner_texts()] == counts[shown].tolist()
+        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
 
 
 def test_what_is_put_into_the_page_does_not_run_nor_ask_elsewhere(browser, url):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
 from lifline.choices import Preparation
@@ -58,13 +58,13 @@ def as_on_black(picture: Image.Image, shape: Shape) -> Pixels | None:
     """
     factor = -(-max(picture.size) // WORKING_SIDE)
     grey = picture.reduce(factor).convert("L")
-    darkest, brightest = grey.getextrema()
-    if brightest - darkest < 255 * LEAST_CONTRAST:
+    levels = np.asarray(grey)
+    if np.ptp(levels) < 255 * LEAST_CONTRAST:
         return None
-    if np.median(_border(np.asarray(grey))) > 255 / 2:
-        grey = ImageOps.invert(grey)
-    pixels = np.asarray(grey, dtype=np.float32) / 255
-    if grey.size == (shape[2], shape[1]):
+    if np.median(_border(levels)) > 255 / 2:
+        levels = 255 - levels
+    pixels = levels.astype(np.float32) / np.float32(255)
+    if pixels.shape == shape[1:]:
         return _in_channels(pixels, shape)
     light = _light(pixels)
     return None if light is None else _in_channels(_filling(light, shape[1:]), shape)
@@ -76,7 +76,7 @@ def as_plain(picture: Image.Image, shape: Shape) -> Pixels:
     image = picture.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return np.moveaxis(np.atleast_3d(np.asarray(image, dtype=np.float32) / 255), -1, 0)
+    return np.moveaxis(np.atleast_3d(np.asarray(image) / np.float32(255)), -1, 0)
 
 
 PREPARATIONS: dict[Preparation, Prepared] = {

@@ -1,0 +1,47 @@
+"""The figure of a prediction shows an image of any shape, and of many classes the best."""
+
+import warnings
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lifline.figures import prediction as figure
+from lifline.serving.predictor import Prediction
+
+NUM_STEPS = 6
+
+
+def predicted(num_classes, decided=1, name="class {}") -> Prediction:
+    generator = np.random.default_rng(0)
+    classes = [name.format(i) for i in range(num_classes)]
+    spikes = generator.random((NUM_STEPS, num_classes)) < 0.3
+    return Prediction(classes[decided], 0.5, classes, spikes, generator.random((NUM_STEPS, 50)) < 0.1)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (1, 8, 8), (3, 64, 2)])
+@pytest.mark.parametrize("num_classes", [2, 10, 47, 1000])
+def test_images_of_any_shape_and_any_number_of_classes_are_drawn(shape, num_classes):
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    with Image.open(BytesIO(figure.draw_prediction(image, predicted(num_classes)))) as drawn:
+        assert drawn.width > 1000
+        assert len(drawn.convert("L").getcolors()) > 10
+        colours = np.asarray(drawn.convert("RGB")).astype(int)[:, : drawn.width // 5]
+    assert (np.ptp(colours, axis=-1).max() > 50) == (shape[0] == 3)
+
+
+def test_long_names_leave_room_for_what_is_drawn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where axes have no room
+        figure.draw_prediction(np.zeros((1, 28, 28), np.float32), predicted(10, name="a rather long name, " * 3 + "{}"))
+
+
+def test_of_many_classes_the_one_decided_on_and_the_best_are_drawn():
+    prediction = predicted(47, decided=30)
+    shown = figure._shown(prediction)
+    counts = prediction.spikes.sum(0)
+    assert len(set(shown)) == figure.NUM_BEST
+    assert shown[0] == 30
+    assert min(counts[shown[1:]]) >= max(counts[i] for i in range(47) if i not in shown)
+    assert figure._shown(predicted(10)) == list(range(10))
