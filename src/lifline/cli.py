@@ -46,7 +46,7 @@ app = typer.Typer(
 
 @app.command()
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
-    """Write a recipe into params.yaml: default, fast, tutorial, fashion, fashion-fast.
+    """Write a recipe into params.yaml: default, fashion, fashion-fast, fast, tutorial.
 
     What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
     `git checkout params.yaml` goes back to the committed params.

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lifline.figures import prediction as figure
+from lifline.figures.style import NUM_BEST, classes_to_draw
 from lifline.serving.predictor import Prediction
 
 NUM_STEPS = 6
@@ -38,10 +39,9 @@ def test_long_names_leave_room_for_what_is_drawn():
 
 
 def test_of_many_classes_the_one_decided_on_and_the_best_are_drawn():
-    prediction = predicted(47, decided=30)
-    shown = figure._shown(prediction)
-    counts = prediction.spikes.sum(0)
-    assert len(set(shown)) == figure.NUM_BEST
+    counts = predicted(47).spikes.sum(0)
+    shown = classes_to_draw(counts, 30)
+    assert len(set(shown)) == NUM_BEST
     assert shown[0] == 30
     assert min(counts[shown[1:]]) >= max(counts[i] for i in range(47) if i not in shown)
-    assert figure._shown(predicted(10)) == list(range(10))
+    assert classes_to_draw(counts[:10], 3) == list(range(10))
