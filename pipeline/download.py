@@ -4,14 +4,11 @@ from lifline.command import run_command
 from lifline.download.obtain import obtain_dataset
 from lifline.params import read_params
 from lifline.paths import DATA
-from lifline.provenance import record_source
 
 
 def main() -> None:
     """Make the data set one file for all stages: fetched from the first source that serves it, or the user's own."""
-    dataset, source = obtain_dataset(read_params().data, DATA)
-    if source is not None:
-        record_source(dataset.sha256, source)
+    obtain_dataset(read_params().data, DATA)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,15 @@ def main() -> None:
     dataset = load_dataset(DATA)
     trained, model_sha256 = load_model_for(params.network, dataset.info, MODEL), sha256_of(MODEL)
     network, decoding = trained.network, params.network.decoding
+    described = params.with_values({"data.dataset": dataset.info.name})  # no path
     evaluation = EvaluationReport.read(EVALUATION, model_sha256)
     with tracking.run_of_model(model_sha256, params) as run:
-        model = to_onnx(network, decoding, onnx_metadata(params, trained.dataset, model_sha256, evaluation.accuracy))
+        model = to_onnx(network, decoding, onnx_metadata(described, trained.dataset, model_sha256, evaluation.accuracy))
         comparison = compare_with_network(model, network, decoding, dataset.test)
         for output in (ONNX_MODEL, MODEL_CARD):
             output.unlink(missing_ok=True)
         require_equality(comparison, params.export.max_class_mismatches)
-        card = model_card(params, dataset, evaluation, comparison)
+        card = model_card(described, dataset, evaluation, comparison)
         write_bytes(ONNX_MODEL, model.SerializeToString(deterministic=True))
         write_json(EXPORT_METRICS, comparison._asdict())
         write_bytes(MODEL_CARD, card.encode())

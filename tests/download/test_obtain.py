@@ -1,23 +1,30 @@
 """The data set that the params name, as one file."""
 
 import gzip
+import hashlib
+import math
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from ruamel.yaml import YAML
 
 from lifline.data.datasets import load_dataset
+from lifline.download.limits import check_class_names, check_image
 from lifline.download.obtain import obtain_dataset
 from lifline.download.published import read_published
-from lifline.errors import DataError, LiflineError, ParamsError
+from lifline.errors import DataError, LiflineError
 from lifline.params import DataParams
 from lifline.paths import DATA
-from tests.conftest import ROOT
+from lifline.provenance import recorded_source
+from tests.conftest import ROOT, as_idx
 
-KNOWN = ["emnist_balanced", "fashion_mnist", "kmnist", "mnist"]
+KNOWN = sorted(path.parent.name for path in (ROOT / "data").glob("*/dataset.yaml"))
 
 
 @pytest.fixture
@@ -25,6 +32,7 @@ def place(tmp_path, monkeypatch):
     """A folder with published data sets, and what somebody has of their own."""
     for name in KNOWN:
         shutil.copytree(ROOT / "data" / name, tmp_path / "data" / name)
+    (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     write_own(0)
     return tmp_path
@@ -40,16 +48,19 @@ def asked(dataset="../own.npz", **values):
 
 
 def obtain(*arguments, **values):
+    """The data set that is made, who served it, and what was said."""
     said = []
-    return *obtain_dataset(asked(*arguments, **values), DATA, said.append), said
+    obtain_dataset(asked(*arguments, **values), DATA, said.append)
+    dataset = load_dataset(DATA)
+    return dataset, recorded_source(dataset.sha256), said
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_what_is_published_is_described_whole(name):
     published = read_published(ROOT / "data" / name)
     info = published.info(name)
-    assert info.shape == (1, 28, 28)
-    assert len(set(info.class_names)) == len(info.class_names) == {"emnist_balanced": 47}.get(name, 10)
+    check_class_names(info.class_names, name, "name")
+    check_image(*info.shape, name)
     assert len(published.mirrors) > 0
     assert all(file.sha256 or file.md5 or published.archive for file in published.all_files)
     assert info.licence
@@ -61,19 +72,14 @@ def test_own_images_become_the_file(place):
     assert source == "../own.npz"
     assert load_dataset(DATA).sha256 == dataset.sha256
     assert (len(dataset.train.labels), len(dataset.test.labels)) == (28, 12)  # three of each class of ten
-    assert said == ["data/images.safetensors: 28 training and 12 test images, grey, 3 x 5 pixels, 4 classes"]
+    assert said == ["data/images.safetensors: own, 28 training and 12 test images, grey, 3 x 5 pixels, 4 classes"]
 
 
-def test_what_is_there_stays_until_files_or_share_change(place):
-    first, _, _ = obtain()
-    written = DATA.stat().st_mtime_ns
-    again, source, said = obtain(validation_size=5)
-    assert (again.sha256, source, DATA.stat().st_mtime_ns) == (first.sha256, None, written)
-    assert said[0].startswith("own is there: ")
+def test_own_images_are_read_anew(place):
+    first, *_ = obtain()
+    assert obtain(validation_size=5)[0].sha256 == first.sha256
     write_own(1)
-    changed, source, _ = obtain()
-    assert source == "../own.npz"
-    assert changed.sha256 != first.sha256
+    assert obtain()[0].sha256 != first.sha256
     assert len(obtain(test_share=0.5)[0].test.labels) == 20
 
 
@@ -86,30 +92,93 @@ def test_a_damaged_file_is_made_again(place):
     assert load_dataset(DATA).sha256 == first.sha256
 
 
-def test_a_data_set_is_added_by_its_description(place, monkeypatch):
-    """A folder with a dataset.yaml: what it is, which files, where they are."""
+@pytest.fixture
+def threes(place):
+    """A folder for a published data set of three classes, and what its dataset.yaml says."""
     (place / "mirror").mkdir()
+    files = {}
     for part in ("train", "test"):
         for kind, shape in (("images", (12, 4, 6)), ("labels", (12,))):
-            header = bytes([0, 0, 8, len(shape)]) + b"".join(length.to_bytes(4, "big") for length in shape)
-            values = (np.arange(np.prod(shape)) % 3).astype(np.uint8).tobytes()
-            (place / f"mirror/{part}-{kind}.gz").write_bytes(gzip.compress(header + values))
-    files = {
-        f"{part}_{kind}": {"name": f"{part}-{kind}", "shape": [12, 4, 6] if kind == "images" else [12]}
-        for part in ("train", "test") for kind in ("images", "labels")
-    }  # fmt: skip
-    described = {
+            content = as_idx(torch.arange(math.prod(shape)).reshape(shape) % 3)
+            (place / f"mirror/{part}-{kind}.gz").write_bytes(gzip.compress(content))
+            sha256 = hashlib.sha256(content).hexdigest()
+            files[f"{part}_{kind}"] = {"name": f"{part}-{kind}", "shape": list(shape), "sha256": sha256}
+    (place / "data/threes").mkdir()
+    return {
         "title": "Threes", "shape": [1, 4, 6], "class_names": ["a", "b", "c"], "preparation": "plain",
         "published": "https://example.org", "licence": "none", "files": files, "mirrors": [(place / "mirror").as_uri()],
     }  # fmt: skip
-    (place / "data/threes").mkdir()
-    with (place / "data/threes/dataset.yaml").open("w") as file:
+
+
+def describe_threes(described):
+    with Path("data/threes/dataset.yaml").open("w") as file:
         YAML().dump(described, file)
-    dataset, source, _ = obtain("threes")
+
+
+def test_a_data_set_is_added_by_its_description(place, threes):
+    """A folder with a dataset.yaml: what it is, which files, where they are."""
+    describe_threes(threes)
+    dataset, source, _ = obtain("threes", validation_size=2)
     assert dataset.info.title == "Threes"
     assert dataset.info.class_names == ("a", "b", "c")
     assert dataset.train.images.shape == (12, 1, 4, 6)
     assert source == (place / "mirror").as_uri()
+
+
+def test_what_was_fetched_once_is_not_fetched_again(place, threes):
+    describe_threes(threes)
+    first, source, _ = obtain("threes", validation_size=2)
+    (place / "mirror").rename(place / "gone")
+    assert obtain()[0].sha256 != first.sha256
+    again, served_by, said = obtain("threes", validation_size=3)
+    assert (again.sha256, served_by) == (first.sha256, source)
+    assert len(said) == 1
+    written = DATA.stat().st_mtime_ns
+    obtain("threes", validation_size=2)
+    assert DATA.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    "values", [{"class_names": ["a", "b", "z"]}, {"title": "3"}, {"transposed": True, "shape": [1, 6, 4]}]
+)
+def test_another_description_makes_another_file(place, threes, values):
+    describe_threes(threes)
+    first, *_ = obtain("threes", validation_size=2)
+    describe_threes(threes | values)
+    changed, *_ = obtain("threes", validation_size=2)
+    assert changed.sha256 != first.sha256
+    assert changed.info.class_names == tuple((threes | values)["class_names"])
+    assert changed.info.shape == tuple((threes | values)["shape"])
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        ("train_images", {"sha256": None}, "train-images has neither sha256 nor md5, and is in no archive"),
+        ("test_images", {"shape": [12, 4, 5]}, "test-images and test-labels are 12 x 4 x 5 and 12 bytes, which are no"),
+        ("train_labels", {"shape": [11]}, "train-images and train-labels are 12 x 4 x 6 and 11 bytes, which are no"),
+    ],
+)
+def test_what_cannot_be_verified_or_does_not_fit_is_refused(place, threes, file, values, message):
+    threes["files"][file] |= values
+    describe_threes(threes)
+    with pytest.raises(DataError, match=message):
+        obtain("threes")
+    assert not DATA.exists()
+
+
+def test_own_images_may_not_have_the_name_of_what_is_published_inside_data_alone(place):
+    """Elsewhere a dataset.yaml is somebody else's."""
+    folder = place / "pictures"
+    for name in ("ape", "bee"):
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("L", (4, 3), number).save(folder / "train" / name / f"{number}.png")
+    (folder / "dataset.yaml").write_text("nc: 2\n")
+    assert obtain("../pictures", validation_size=2)[0].info.class_names == ("ape", "bee")
+    folder.rename(place / "data/pictures")
+    with pytest.raises(DataError, match=r"data/pictures/dataset.yaml describes no published data set: title is not"):
+        obtain("pictures", validation_size=2)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +186,7 @@ def test_a_data_set_is_added_by_its_description(place, monkeypatch):
     [
         ("mnsit", "data.dataset is mnsit, but data/mnsit is not there; allowed are emnist_balanced, fashion_mnist, "),
         ("/no/such", "data.dataset is /no/such, but /no/such is not there"),
+        ("x" * 300, "is not there; allowed are"),
         ("..", "has no images; allowed are"),
         (".", "has no images; allowed are"),
     ],
@@ -129,7 +199,7 @@ def test_what_is_no_data_set_is_named_with_what_is(place, dataset, message):
 
 
 def test_a_validation_that_leaves_nothing_to_learn_from_is_refused_before_anything_is_written(place):
-    with pytest.raises(ParamsError, match=r"validation_size is 28, but own has 28 training .* from 1 to 27"):
+    with pytest.raises(DataError, match=r"validation_size is 28; allowed is a whole number from 1 to 27"):
         obtain(validation_size=28)
     assert not DATA.exists()
 
@@ -145,7 +215,11 @@ def test_what_was_there_stays_when_nothing_serves(place, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("title: MNIST", "titel: MNIST", r"data/mnist/dataset.yaml: tit(el is unknown|le is not allowed)"),
+        (
+            "title: MNIST",
+            "titel: MNIST",
+            r"mnist/dataset.yaml describes no published data set: tit(el is|le is not)",
+        ),
         ("sha256: ba89", "sha256: XX89", "files.train_images.sha256 is not allowed"),
         ("title: MNIST", "title: [", r"dataset.yaml is not valid YAML: line 3"),
         ("preparation: handwriting", "preparation: magic", "preparation is not allowed"),

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from lifline.command import run_command
-from lifline.data.images import LabelledImages
 from lifline.download.published import Archive, Published, read_published
 from lifline.download.sources import MNIST_VARIABLE, VARIABLE, fetch_published
 from lifline.errors import DataError
@@ -100,8 +99,8 @@ def fetched(monkeypatch, source, published, variable=VARIABLE, name="mnist"):
     """The images that a source serves, who served them, and what was said."""
     monkeypatch.setenv(variable, str(source))
     said = []
-    parts, served_by = fetch_published(name, published, said.append)
-    return parts, served_by, said
+    parts = fetch_published(name, published, said.append)
+    return parts, parts.source, said
 
 
 def is_whole(parts, contents) -> bool:
@@ -224,8 +223,14 @@ def test_an_archive_serves_and_its_images_are_turned(monkeypatch, archive, serve
     published = in_an_archive(contents, archive)
     for base in (archive, serve(archive)):
         parts, *_ = fetched(monkeypatch, base, published)
-        turned = [LabelledImages(part.images.transpose(2, 3).contiguous(), part.labels) for part in parts]
+        turned = [
+            LabelledImages(part.images.transpose(2, 3).contiguous(), part.labels) for part in (parts.train, parts.test)
+        ]
         assert is_whole(parts._replace(train=turned[0], test=turned[1]), contents)
+
+
+def turned(data):
+    return data._replace(images=data.images.transpose(2, 3).contiguous())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import evaluate, evaluate_by_num_steps, mistakes
+from lifline.models.model import run_over
 from lifline.snn import Record, decode, lif
 from lifline.snn.decoding import DECODINGS
 from tests.conftest import changed, first, untrained
@@ -92,6 +94,58 @@ def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
     assert spikes["hidden_2"] > 0
     expected = 20 * spikes["hidden_1"] + 10 * spikes["hidden_2"]
     assert metrics["synaptic_operations_per_image"] == pytest.approx(expected)
+
+
+def coded(params, coding, **network):
+    values = {"hidden": [30, 20], "num_steps": 8, "threshold": 0.3, "coding": coding} | network
+    return untrained(changed(params, network=values).network, seed=1)
+
+
+def shown_to(model, data):
+    """The spikes of all images as a network is shown them, `[T, B, N]`."""
+    return torch.cat([look.inputs for look in run_over(model.network, data)], dim=1)
+
+
+@pytest.mark.parametrize("coding", ["latency", "rate"])
+def test_spikes_of_coded_images_are_counted_in_place_of_products(params, test_images, coding):
+    model, data = coded(params, coding), first(test_images, 600)
+    metrics = evaluate(model, data).as_metrics()
+    input_spikes = (shown_to(model, data) == 1).sum().item() / 600
+    assert input_spikes > 50
+    spikes = metrics.spikes_per_image
+    operations = 30 * input_spikes + 20 * spikes["hidden_1"] + 10 * spikes["hidden_2"]
+    assert metrics.multiply_accumulates_per_image == 0
+    assert metrics.synaptic_operations_per_image == pytest.approx(operations)
+    assert metrics.energy_nanojoules_per_image == pytest.approx(operations * 0.9 / 1000)
+
+
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_a_network_that_is_stopped_has_seen_the_first_steps_of_all(params, test_images, coding):
+    model, data = coded(params, coding), first(test_images, 600)
+    looks = list(run_over(model.network, data))
+    for num_steps in (1, 3, 8):
+        stopped = evaluate(model, data, num_steps)
+        spikes = torch.cat([look.record.spikes for look in looks], dim=1)[:num_steps]
+        assert torch.equal(stopped.predictions["rate"], spikes.sum(0).argmax(1))
+        if coding != "constant":
+            sooner = shown_to(model, data)[:num_steps].count_nonzero().item()
+            assert stopped.input_spikes == sooner
+
+
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_a_repeat_gives_the_same(params, test_images, coding):
+    model, data = coded(params, coding), first(test_images, 600)
+    one, _, two = evaluate(model, data), torch.rand(3), evaluate(model, data)
+    assert one.as_metrics() == two.as_metrics()
+    assert torch.equal(one.confidences, two.confidences)
+
+
+def test_large_images_are_shown_in_small_batches(params, monkeypatch):
+    monkeypatch.setattr("lifline.models.model.MAX_VALUES", 10_000)
+    model = coded(params, "rate")
+    data = LabelledImages(torch.zeros(5, 1, 28, 28, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    assert [len(look.labels) for look in run_over(model.network, data)] == [1] * 5
+    assert len(evaluate(model, data).labels) == 5
 
 
 def test_firing_rates_are_counted_in_bins(model, test_images):

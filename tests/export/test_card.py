@@ -73,3 +73,22 @@ def test_the_program_in_a_card_runs(card, tmp_path):
     (tmp_path / "program.py").write_text(program)
     (decided,) = runpy.run_path(str(tmp_path / "program.py"))["decided"]
     assert 0 <= decided <= 9
+
+
+@pytest.mark.parametrize("coding", ["latency", "rate"])
+def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch, coding):
+    monkeypatch.chdir(tmp_path)
+    params = changed(params, network={"hidden": [20], "num_steps": 3, "coding": coding})
+    model, data = untrained(params.network, seed=2), first(mnist.test, 600)
+    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
+    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
+    comparison = compare_with_network(exported, model.network, "rate", data)
+    assert (comparison.images, comparison.class_mismatches) == (600, 0)
+    card = model_card(params, mnist._replace(test=data), report, comparison)
+    assert "0 multiply-accumulates at 4.6 pJ in the first layer, whose input are spikes" in card
+    assert ("`spike_train`: float32 0 or 1, `[3, batch, 1, 28, 28]`" in card) == (coding == "rate")
+    write_bytes(ONNX_MODEL, exported.SerializeToString())
+    (program,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    (tmp_path / "program.py").write_text(program)
+    (decided,) = runpy.run_path(str(tmp_path / "program.py"))["decided"]
+    assert 0 <= decided <= 9

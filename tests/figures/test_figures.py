@@ -12,6 +12,7 @@ from PIL import Image
 from lifline.evaluation.evaluate import evaluate_by_num_steps
 from lifline.figures.evaluation import evaluation_figures
 from lifline.figures.training import draw_training
+from lifline.models.model import run_over
 from tests.conftest import changed, first, untrained
 from tests.tracking.test_tracking import epoch_report
 
@@ -89,3 +90,25 @@ def test_a_training_is_drawn(epochs):
     assert list(figures) == ["training.png"]
     assert pixels(figures["training.png"]).std() > 5
     assert figures != draw_training([report._replace(train_accuracy=0.1) for report in reports])
+
+
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_the_spikes_that_are_drawn_are_those_that_were_evaluated(params, test_images, monkeypatch, coding):
+    drawn = []
+    monkeypatch.setattr("lifline.figures.evaluation.draw_trace", lambda *given: drawn.append(given) or {})
+    values = {"hidden": [20], "num_steps": 6, "threshold": 0.3, "coding": coding}
+    model, data = untrained(changed(params, network=values).network, seed=1), first(test_images, 600)
+    evaluations = evaluate_by_num_steps(model, data)
+    evaluation_figures(model, data, evaluations)
+    _, _, decided, layers, *_ = drawn[0]
+    assert layers[-1].spikes[:, 0].sum(0).argmax() == decided == evaluations[-1].decided[0]
+    look = next(run_over(model.network, data))
+    assert torch.equal(layers[-1].spikes[:, 0], look.record.spikes[:, 0])
+
+
+def test_names_of_classes_are_no_mathematics(params, test_images):
+    model = untrained(changed(params, network={"hidden": [10], "num_steps": 2}).network)
+    names = ("$^$", "$a and $b", r"$\foo$", "_", "^", "a" * 100, "{", "%", "日", "é")
+    model = model._replace(dataset=model.dataset.model_copy(update={"class_names": names}))
+    data = first(test_images, 40)
+    assert len(evaluation_figures(model, data, evaluate_by_num_steps(model, data))) == 6

@@ -77,6 +77,8 @@ COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {})
 def test_from_nothing_to_a_served_prediction(store, workspace, stage, write, shape, class_names, values, coding):
     DATA.unlink()
     dataset = write(workspace / "data")
+    if coding == "latency":
+        dataset = str(workspace / "data" / dataset)
     change_params({**QUICK, "data.dataset": dataset, "network.coding": coding, "augmentation.shift": 0.5, **values})
     for name in ("download", "train", "evaluate", "export"):
         assert stage(name) == (0, ""), name
@@ -92,6 +94,8 @@ def test_from_nothing_to_a_served_prediction(store, workspace, stage, write, sha
     card = MODEL_CARD.read_text()
     assert card.startswith(f"# A spiking network for {stem}: {np.prod(shape)}-40-{len(class_names)}, 4 steps\n")
     assert ("`spike_train`" in card) == (coding == "rate")
+
+    assert str(workspace).encode() not in MODEL_CARD.read_bytes() + ONNX_MODEL.read_bytes() + MODEL.read_bytes()
 
     predictor = Predictor(str(ONNX_MODEL))
     shown = [data.test.images[i] for i in range(10)]

@@ -336,6 +336,10 @@ def test_a_typo_takes_no_output_away(clone):
         done = run_python(DVC, "repro", cwd=clone.folder, env=clone.environment)
         assert done.returncode != 0
         assert "error: params.yaml: network.bet" in done.stderr
+    params.write_text(text.replace("dataset: small", "dataset: smal"))
+    done = run_python(DVC, "repro", cwd=clone.folder, env=clone.environment)
+    assert "No such file or directory" in done.stderr  # in DVC's words, which looks at what a stage depends on first
+    assert "data/smal" in done.stderr
     params.write_text(text)
     assert all(path.exists() for path in outputs)
     assert clone.git("status", "--porcelain") == ""
@@ -362,7 +366,7 @@ def test_the_fast_recipe_learns_all_of_mnist(tmp_path, mnist_file):
     clone = copy_of_this_repository(tmp_path / "clone", {})
     shutil.copy(mnist_file, clone.folder / DATA)
     clone.run("lifline", "preset", "fast")
-    assert "MNIST is there" in clone.dvc("repro", "evaluate")
+    assert "data/images.safetensors: MNIST, 60,000 training" in clone.dvc("repro", "evaluate")
     assert clone.json("reports/evaluation.json")["accuracy"] > 0.98
 
 

@@ -237,6 +237,18 @@ def test_a_setting_of_the_machines_metrics_that_cannot_be_is_named(store, params
         pass
 
 
+def test_metrics_of_classes_are_logged_whatever_these_are_called(store, params):
+    odd = ["C++", "C--", "(a)", "dog|cat", "don't", "a,b", "50%", "a/b", "a//b", "/x", "..", "Ä b", "$"]
+    names = [*odd, "total", "A", "a"]
+    with tracking.training_run(params, "cpu") as run:
+        run.log_metrics({"test": {"accuracy_by_class": {name: i / 100 for i, name in enumerate(names)}}})
+    logged = measured(run.read())
+    assert sorted(logged.values()) == [i / 100 for i in range(len(names))]
+    assert all(name.startswith("test/accuracy_by_class/") and name.count("/") == 2 for name in logged)
+    assert len({name.casefold() for name in logged}) == len(names)
+    assert logged["test/accuracy_by_class/total"] == 0.13
+
+
 def test_a_run_names_who_served_the_data(store, params):
     with tracking.run_of_model(HASH, params) as before:
         before.log_dataset(load_dataset(DATA), "test")

@@ -3,89 +3,90 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
-from lifline.data.images import LabelledImages
+from lifline.data.images import split_off_validation
 from lifline.data.info import DatasetInfo
-from lifline.download.own import digest_of, read_own_data
+from lifline.download.own import read_own_data
 from lifline.download.published import DESCRIPTION, read_published
 from lifline.download.sources import fetch_published
 from lifline.errors import DataError, ParamsError
 from lifline.params import DataParams
+from lifline.paths import repository_root
+from lifline.provenance import record_source
 
 FOLDER = Path("data")
 """Where published data sets are described, and from where paths to others are read."""
 
 
-class _Images(NamedTuple):
-    info: DatasetInfo
-    train: LabelledImages
-    test: LabelledImages
-    source: str
+def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] = print) -> None:
+    """Write the data set that the params name to `path`, whole or not at all.
 
-
-def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] = print) -> tuple[Dataset, str | None]:
-    """Write the data set that the params name to `path`, whole or not at all; where it is there, nothing is done.
-
-    Returns the data set, and who served it where it was made now. `report` is told what is done, in a line each.
+    A published one that is there is left, and one that was there before is not fetched again; a user's own images are
+    read anew. `report` is told what is done, in a line each.
 
     Raises:
-        DataError: it cannot be had, or is not what it should be.
-        ParamsError: there is no such data set, or it is too small for `data.validation_size`.
+        DataError: it cannot be had, is not what it should be, or is too small for `data.validation_size`.
+        ParamsError: there is no such data set.
     """
-    folder = FOLDER / data.dataset
-    is_published = (folder / DESCRIPTION).is_file()
-    if not is_published and not folder.exists():
-        raise ParamsError(f"data.dataset is {data.dataset}, but {folder} is not there; allowed are {_allowed()}")
-    origin = read_published(folder).info(folder.name).origin if is_published else digest_of(folder, data.test_share)
-    if known := _made_before(path, origin):
-        _check_size(known.info, known.train, data)
-        report(f"{known.info.title} is there: {describe(known)}")
-        return known, None
-    made = _fetched(folder, report) if is_published else _own(folder, data)
-    _check_size(made.info, made.train, data)
-    save_dataset(made.info, made.train, made.test, path)
+    place = FOLDER / data.dataset
+    if _is_there(place / DESCRIPTION) and place.parent == FOLDER:
+        dataset = _obtain_published(place, data, path, report)
+    elif _is_there(place):
+        dataset = _obtain_own(place, data, path)
+    else:
+        raise ParamsError(f"data.dataset is {data.dataset}, but {place} is not there; allowed are {_allowed()}")
+    report(f"{path}: {_describe(dataset)}")
+
+
+def _obtain_own(place: Path, data: DataParams, path: Path) -> Dataset:
+    info, train, test = read_own_data(place, data.test_share)
+    split_off_validation(train, data.validation_size)  # raises where that leaves nothing
+    save_dataset(info, train, test, path)
     dataset = load_dataset(path)
-    report(f"{path}: {describe(dataset)}")
-    return dataset, made.source
+    record_source(dataset.sha256, data.dataset)
+    return dataset
 
 
-def describe(dataset: Dataset) -> str:
-    """A data set in a line."""
+def _obtain_published(folder: Path, data: DataParams, path: Path, report: Callable[[str], None]) -> Dataset:
+    published = read_published(folder)
+    info = published.info(folder.name)
+    there, kept = _made_before(path, info), repository_root() / ".lifline" / "data" / f"{folder.name}.safetensors"
+    dataset = there or _made_before(kept, info)
+    if dataset is None:
+        train, test, source = fetch_published(folder.name, published, report)
+        save_dataset(info, train, test, kept)
+        dataset = load_dataset(kept)
+        record_source(dataset.sha256, source)
+    split_off_validation(dataset.train, data.validation_size)
+    if there is None:
+        save_dataset(info, dataset.train, dataset.test, path)
+    return dataset
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # of a name that no file can have
+        return False
+
+
+def _made_before(path: Path, info: DatasetInfo) -> Dataset | None:
+    with suppress(DataError):
+        known = load_dataset(path)
+        return known if known.info == info else None
+    return None
+
+
+def _describe(dataset: Dataset) -> str:
     channels, height, width = dataset.info.shape
     kind = "grey" if channels == 1 else "colour"
     return (
-        f"{len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images, {kind}, "
-        f"{height} x {width} pixels, {len(dataset.info.class_names)} classes"
+        f"{dataset.info.title}, {len(dataset.train.labels):,} training and {len(dataset.test.labels):,} test images, "
+        f"{kind}, {height} x {width} pixels, {len(dataset.info.class_names)} classes"
     )
 
 
 def _allowed() -> str:
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{DESCRIPTION}"))
     return f"{', '.join(names)}, or a path from {FOLDER}/ to images of your own"
-
-
-def _made_before(path: Path, origin: str) -> Dataset | None:
-    with suppress(DataError):
-        known = load_dataset(path)
-        return known if known.info.origin == origin else None
-    return None
-
-
-def _fetched(folder: Path, report: Callable[[str], None]) -> _Images:
-    published = read_published(folder)
-    parts, source = fetch_published(folder.name, published, report)
-    return _Images(published.info(folder.name), *parts, source)
-
-
-def _own(path: Path, data: DataParams) -> _Images:
-    return _Images(*read_own_data(path, data.test_share), data.dataset)
-
-
-def _check_size(info: DatasetInfo, train: LabelledImages, data: DataParams) -> None:
-    if data.validation_size >= (num_images := len(train.labels)):
-        raise ParamsError(
-            f"data.validation_size is {data.validation_size}, but {info.title} has {num_images} training images; "
-            f"allowed is a whole number from 1 to {num_images - 1}"
-        )

@@ -1,19 +1,20 @@
 """Published data sets: each a folder of `data/` with a `dataset.yaml`: what it is, and where it is to be had."""
 
 import hashlib
+import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from lifline.choices import Preparation
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.download.idx import decode_idx
 from lifline.errors import DataError, ParamsError
-from lifline.params import read_sections
+from lifline.params import parse_yaml
 
 DESCRIPTION = "dataset.yaml"
 Sum = Annotated[str, Field(pattern="^[0-9a-f]+$")]
@@ -101,15 +102,26 @@ class Published(_Section):
     def info(self, name: str) -> DatasetInfo:
         """What its images are; `name` is that of its folder."""
         known = self.model_dump(include={"title", "shape", "class_names", "preparation", "published", "licence"})
-        sums = [file.sha256 or file.md5 or "" for file in self.all_files] + [self.archive.md5 if self.archive else ""]
-        return DatasetInfo(name=name, origin=hashlib.sha256("".join(sums).encode()).hexdigest(), **known)
+        decisive = self.model_dump(include={"files", "archive", "transposed"}, mode="json")
+        origin = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return DatasetInfo(name=name, origin=origin, **known)
 
-
-class Parts(NamedTuple):
-    """The images of a data set."""
-
-    train: LabelledImages
-    test: LabelledImages
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Published":
+        """Check what no field says alone: that all that is fetched can be verified, and that it fits together."""
+        for file in self.all_files:
+            if not (file.sha256 or file.md5 or self.archive):
+                raise ValueError(f"{file.name} has neither sha256 nor md5, and is in no archive")
+            if self.npm and not file.sha256:
+                raise ValueError(f"{file.name} has no sha256, by which npm's is verified")
+        for images, labels in (self.all_files[:2], self.all_files[2:]):
+            num_images, *of_image = images.shape
+            if math.prod(of_image) != math.prod(self.shape) or labels.shape != (num_images,):
+                raise ValueError(
+                    f"{images.name} and {labels.name} are {_by(images.shape)} and {_by(labels.shape)} bytes, "
+                    f"which are no images of {_by(self.shape)} with a label each"
+                )
+        return self
 
 
 def read_published(folder: Path) -> Published:
@@ -120,21 +132,25 @@ def read_published(folder: Path) -> Published:
     """
     path = folder / DESCRIPTION
     try:
-        return Published.model_validate(read_sections(path))
+        return Published.model_validate(parse_yaml(path.read_bytes()))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ParamsError as error:
-        raise DataError(str(error)) from None
+        raise DataError(f"{path} {error}") from None
     except ValidationError as error:
-        raise DataError(f"{path}: {_describe(error.errors()[0])}") from None
+        raise DataError(
+            f"{path} describes no published data set: {_describe(error.errors()[0])}; the name is for these alone"
+        ) from None
 
 
-def decode_files(contents: dict[str, bytes], published: Published) -> Parts:
-    """Decode a published data set's unpacked files, by name.
+def decode_files(contents: dict[str, bytes], published: Published) -> tuple[LabelledImages, LabelledImages]:
+    """Decode a published data set's unpacked files, by name: to learn from, and to be tested on.
 
     Raises:
         DataError: one is not the published one.
     """
     files = published.files
-    return Parts(
+    return (
         _decode(contents, files.train_images, files.train_labels, published),
         _decode(contents, files.test_images, files.test_labels, published),
     )
@@ -171,5 +187,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _describe(problem: Any) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place} {'is unknown' if problem['type'] == 'extra_forbidden' else 'is not allowed: ' + problem['msg']}"
+    place, words = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{place} is unknown"
+    return f"{place} is not allowed: {words}" if place else words

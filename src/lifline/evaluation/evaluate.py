@@ -153,7 +153,8 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     network = model.network
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
     spikes: list[list[Tensor]] = []
-    input_spikes, output_counts = [], []
+    is_coded = network.coding != "constant"
+    input_spikes, output_counts = 0, []
     for look in run_over(network, data, num_steps):
         record = look.record
         for how, decided_so_far in predictions.items():
@@ -161,9 +162,9 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         output_counts.append(record.spikes.sum(0))
         counts = [*record.hidden_counts, output_counts[-1]]
         spikes.append([count.sum(0).long() for count in counts])
-        input_spikes.append(look.inputs.sum(dtype=torch.float64))
+        if is_coded:
+            input_spikes += int(look.inputs.count_nonzero())
     decided = torch.cat(predictions[model.params.decoding])
-    is_coded = network.coding != "constant"
     by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
     names = [*(f"hidden_{i}" for i in range(1, len(by_layer))), OUTPUT]
     return Evaluation(
@@ -172,7 +173,7 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         predictions={how: torch.cat(batches).cpu() for how, batches in predictions.items()},
         class_names=model.dataset.class_names,
         num_inputs=math.prod(network.input_shape),
-        input_spikes=int(torch.stack(input_spikes).sum()) if is_coded else None,
+        input_spikes=input_spikes if is_coded else None,
         confidences=_shares(torch.cat(output_counts), decided).cpu(),
         num_steps=num_steps or network.num_steps,
         spikes=dict(zip(names, by_layer, strict=True)),

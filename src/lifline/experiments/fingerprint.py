@@ -25,7 +25,7 @@ def fingerprint(params: Params, data_sha256: str, device: torch.device) -> str:
     compute.
     """
     parts = {
-        "params": params.model_dump(exclude={"export", "tune"}),
+        "params": params.model_dump(exclude={"export": True, "tune": True, "data": {"dataset", "test_share"}}),
         "data": data_sha256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),

@@ -70,7 +70,7 @@ def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, com
     yield ""
     yield from _table(["", ""], [
         ["weights", f"SHA-256 `{evaluation.model_sha256}`"],
-        ["data", f"{_described(info)}; SHA-256 of its images `{dataset.sha256}`"],
+        ["data", f"{_described(info)}; SHA-256 of its images and of what is said of them `{dataset.sha256}`"],
         ["split", f"of the {len(dataset.train.labels):,} training images the last {held_out:,} are for validation; "
                   f"{len(dataset.test.labels):,} test images"],
         ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lifline.choices import Coding, Decoding
-from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
-from lifline.models.model import BATCH_SIZE, run_over
+from lifline.models.model import run_over
 from lifline.params import Params
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -127,9 +126,7 @@ def compare_with_network(
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
-    for (images, _), (inputs, record, _) in zip(
-        batches_in_order(data, BATCH_SIZE), run_over(network, data), strict=True
-    ):
+    for images, inputs, record, _ in run_over(network, data):
         shown = inputs.unflatten(-1, network.input_shape) if name == SPIKE_TRAIN else images
         spikes, membrane, decided, *hidden = session.run(_output_names(network), {name: shown.numpy()})
         with torch.no_grad():

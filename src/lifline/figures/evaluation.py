@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from lifline.data.batches import as_input
 from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import Evaluation, Mistake, mistakes
 from lifline.evaluation.report import Stop
 from lifline.figures.network import draw_trace, draw_weights
 from lifline.figures.style import BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, short, show_images
-from lifline.models.model import Model
+from lifline.models.model import Model, run_over
 from lifline.snn.trace import trace
 
 MAX_MISTAKES = 24
@@ -36,7 +35,8 @@ def evaluation_figures(model: Model, data: LabelledImages, evaluations: Sequence
     """
     whole = evaluations[-1]
     label, decided = int(whole.labels[0]), int(whole.decided[0])
-    layers = trace(model.network, as_input(data.images[:1]))
+    first = next(run_over(model.network, data)).inputs[..., :1, :].unflatten(-1, model.network.input_shape)
+    layers = trace(model.network, first)
     return (
         draw_evaluation(evaluations, mistakes(data, whole))
         | draw_trace(data.images[0], label, decided, layers, model.network.neuron.threshold, model.dataset.class_names)

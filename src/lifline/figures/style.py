@@ -21,6 +21,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12,
     "grid.color": "0.9",
     "legend.frameon": False,
+    "text.parse_math": False,  # names of classes may hold a $
 }
 DOTS_PER_INCH = 120
 BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.7"

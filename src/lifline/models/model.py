@@ -1,5 +1,6 @@
 """A network from params, to a file and back, and over a data set."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,10 @@ from lifline.snn.neuron import Lif
 from lifline.system.files import write_bytes
 
 BATCH_SIZE = 500
-"""Images at once where nothing is learned."""
+"""Images at once where nothing is learned, at most."""
+
+MAX_VALUES = 50_000_000
+"""Of what a network is shown at once then."""
 
 CODING_SEED = 0
 
@@ -76,7 +80,10 @@ def load_model(path: Path) -> Model:
     except (DamagedError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged: {error}") from None
     except ValidationError:
-        raise ModelError(f"{path} is not a model of lifline's: its header has no params that are allowed") from None
+        raise ModelError(
+            f"{path} is not a model of this version of lifline: its header has no params that are allowed; "
+            "`dvc repro train` trains one"
+        ) from None
     return Model(network.eval(), described.network, described.dataset)
 
 
@@ -89,8 +96,8 @@ def load_model_for(params: NetworkParams, dataset: DatasetInfo, path: Path) -> M
     model = load_model(path)
     if model.dataset != dataset:
         raise ModelError(
-            f"{path} was trained on {model.dataset.title}, but the images are now those of {dataset.title}; "
-            "`dvc repro train` trains it anew"
+            f"{path} was trained on {model.dataset.title}, but the images are now those of {dataset.title}, or others "
+            "than then; `dvc repro train` trains it anew"
         )
     for name, asked in params:
         trained = getattr(model.params, name)
@@ -105,6 +112,9 @@ def load_model_for(params: NetworkParams, dataset: DatasetInfo, path: Path) -> M
 class Look(NamedTuple):
     """A network's look at a batch of images."""
 
+    images: Tensor
+    """`[B, C, H, W]`."""
+
     inputs: Tensor
     """What its first layer took: pixels `[B, N]`, or where images are coded as spikes, those: `[T, B, N]`."""
 
@@ -116,14 +126,23 @@ class Look(NamedTuple):
 
 @torch.no_grad()
 def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None) -> Iterator[Look]:
-    """Show a network every image once, in order, for `num_steps` or else its own.
+    """Show a network every image once, in order; stopped after `num_steps`, it has seen the first of all its steps.
 
     Spikes of images that are coded by rate are the same ones on a repeat, and for every network.
     """
     generator = torch.Generator(data.images.device).manual_seed(CODING_SEED)
-    for images, labels in batches_in_order(data, BATCH_SIZE):
-        inputs, steps = network.encode(images, num_steps, generator)
-        yield Look(inputs, network.respond(inputs, steps), labels)
+    for images, labels in batches_in_order(data, _batch_size(network)):
+        inputs, steps = network.encode(images, generator=generator)
+        if steps is None:
+            inputs = inputs[:num_steps]
+        else:
+            steps = num_steps or steps
+        yield Look(images, inputs, network.respond(inputs, steps), labels)
+
+
+def _batch_size(network: SpikingNetwork) -> int:
+    num_values = math.prod(network.input_shape) * network.num_steps
+    return max(1, min(BATCH_SIZE, MAX_VALUES // num_values))
 
 
 def _build(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:

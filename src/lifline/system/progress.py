@@ -9,8 +9,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, T
 
 
 @contextmanager
-def transfer_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A bar for a transfer of `num_bytes`; yields what to call with the length of each piece that comes."""
+def transfer_bar(name: str, num_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar for a transfer, of `num_bytes` if that is known; yields what to call with the length of each piece."""
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with new_bar(*columns) as progress:
         task = progress.add_task(name, total=num_bytes)

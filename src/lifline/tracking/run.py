@@ -1,8 +1,9 @@
 """A run of MLflow, and what is logged to it."""
 
 import hashlib
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,13 @@ from lifline.training.report import EpochReport
 if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
     from lifline.data.datasets import Dataset
 
+NOT_OF_A_KEY = re.compile(r"[^\w -]")
 METRICS_PER_BATCH = 1000  # MLflow's own limit
 
 LEADING = ("validation/accuracy", "test/accuracy")
 """Logged before the others: MLflow's pages open on the metric that a run had first."""
 
-CONSTANTS = ("images", "spikes_compared", "total", "num_seeds")
+CONSTANTS = ("export/images", "export/spikes_compared", "test/total", "validation/total", "num_seeds")
 """What was counted, not how well it went: tags, not metrics."""
 
 OF_THE_MODEL = ("test/", "export/")
@@ -162,7 +164,7 @@ class Run:
 
     def _log_flat(self, metrics: Mapping[str, float], step: int = 0) -> None:
         leading = {name: metrics[name] for name in LEADING if name in metrics}
-        constants = {name: f"{value:.0f}" for name, value in metrics.items() if name.rpartition("/")[2] in CONSTANTS}
+        constants = {name: f"{value:.0f}" for name, value in metrics.items() if name in CONSTANTS}
         now = _milliseconds()
         ordered = {name: value for name, value in (leading | dict(metrics)).items() if name not in constants}
         self._log_batches([Metric(name, value, now, step) for name, value in ordered.items()])
@@ -239,11 +241,22 @@ def _of_the_model(known: Mapping[str, Any], there: Mapping[str, Any]) -> dict[st
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Lists are tables, which no metric can hold."""
-    for name, value in metrics.items():
+    for name, value in zip(_as_keys(metrics), metrics.values(), strict=True):
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")
         elif not isinstance(value, list):
             yield f"{prefix}{name}", float(value)
+
+
+def _as_keys(names: Iterable[str]) -> list[str]:
+    """Names as MLflow takes them, whatever classes are called: of other signs, and none twice, in any case."""
+    keys: dict[str, str] = {}
+    for name in names:
+        key = NOT_OF_A_KEY.sub("_", name)
+        while key.casefold() in keys:
+            key += "_"
+        keys[key.casefold()] = key
+    return list(keys.values())
 
 
 def _milliseconds() -> int:

@@ -23,7 +23,8 @@ class Validation(NamedTuple):
 def validate(network: SpikingNetwork, data: LabelledImages, loss: Loss, decoding: Decoding) -> Validation:
     """Return loss and accuracy of a network, with no effect on it."""
     losses, correct = [], []
-    for _, record, labels in run_over(network, data):
+    for look in run_over(network, data):
+        record, labels = look.record, look.labels
         losses.append(loss(record, labels) * len(labels))
         correct.append((decode(record, decoding) == labels).sum())
     total = len(data.labels)

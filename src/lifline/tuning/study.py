@@ -19,6 +19,9 @@ from lifline.tuning.storage import Store
 
 Cost = Literal["synaptic_operations", "num_steps"]
 DEFINITION = "definition"
+OF_THE_DATA = ("data.dataset", "data.test_share")
+"""Params of which the data set itself is the outcome."""
+
 DRIVER = "driver"
 TRAINED = "trained_by_lifline"
 """Of a trial that lifline trained to its end; the values of others are what another program told the study."""
@@ -48,7 +51,8 @@ def open_study(store: Store, params: Params, data_sha256: str, cost: Cost | None
         TuningError: the study with this name is another's.
     """
     space = read_space(params)
-    parts = {"space": params.tune.space, "epochs": params.tune.epochs, "cost": cost, "base": params.flat()}
+    base = {name: value for name, value in params.flat().items() if name not in OF_THE_DATA}
+    parts = {"space": params.tune.space, "epochs": params.tune.epochs, "cost": cost, "base": base}
     definition = json.dumps(parts | {"data": data_sha256}, sort_keys=True)
     objective = "accuracy" if cost is None else f"accuracy-{cost}"
     if name is not None and not re.fullmatch(r"[\w.-]+", name, re.ASCII):
