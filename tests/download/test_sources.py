@@ -223,10 +223,7 @@ def test_an_archive_serves_and_its_images_are_turned(monkeypatch, archive, serve
     published = in_an_archive(contents, archive)
     for base in (archive, serve(archive)):
         parts, *_ = fetched(monkeypatch, base, published)
-        turned = [
-            LabelledImages(part.images.transpose(2, 3).contiguous(), part.labels) for part in (parts.train, parts.test)
-        ]
-        assert is_whole(parts._replace(train=turned[0], test=turned[1]), contents)
+        assert is_whole(parts._replace(train=turned(parts.train), test=turned(parts.test)), contents)
 
 
 def turned(data):

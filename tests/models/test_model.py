@@ -76,7 +76,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
         flipped = bytearray(content)
         flipped[place] ^= 4
         saved.write_bytes(flipped)
-        with pytest.raises(ModelError, match=r"is damaged|is not a model of lifline's"):
+        with pytest.raises(ModelError, match=r"is damaged|is not a model of this version"):
             load_model(saved)
 
 
