@@ -48,7 +48,8 @@ app = typer.Typer(
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
     """Write a recipe into params.yaml: default, fashion, fashion-fast, fast, tutorial.
 
-    What changed is shown. Comments, the seed, the device and all else that the recipe does not name stay.
+    What changed is shown. A recipe is for one data set, which it names, too. Comments, the seed, the device and all
+    else that it does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
     from lifline.presets import write_preset
