@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
-from lifline.download.own import digest_of, read_own_data
+from lifline.download.own import read_own_data
 from lifline.download.published import DESCRIPTION, read_published
 from lifline.download.sources import fetch_published
 from lifline.errors import DataError, ParamsError
@@ -38,8 +38,7 @@ def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] =
     is_published = (folder / DESCRIPTION).is_file()
     if not is_published and not folder.exists():
         raise ParamsError(f"data.dataset is {data.dataset}, but {folder} is not there; allowed are {_allowed()}")
-    origin = read_published(folder).info(folder.name).origin if is_published else digest_of(folder, data.test_share)
-    if known := _made_before(path, origin):
+    if is_published and (known := _made_before(path, read_published(folder).info(folder.name).origin)):
         _check_size(known.info, known.train, data)
         report(f"{known.info.title} is there: {describe(known)}")
         return known, None
