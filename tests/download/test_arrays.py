@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, integer_dtypes, unsigned_integer_dtypes
 
-from lifline.download.arrays import BLOCK_BYTES, read_arrays
+from lifline.download import limits
+from lifline.download.arrays import read_arrays
+from lifline.errors import DataError
 from tests.download.own_data import as_sets, pairs, random_images
 
 LABELS = np.arange(6) % 3
@@ -67,7 +69,9 @@ def test_packed_files_are_read(file):
     assert parts.test is None
 
 
-def test_arrays_longer_than_a_block_are_read(file):
-    images = random_images(BLOCK_BYTES // 200**2 + 10, 200, 200)
-    labels = np.arange(len(images)) % 2
-    assert as_sets(read(file, images, labels).train) == pairs(images, labels)
+def test_memory_is_counted_in_the_type_that_is_stored(file, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_BYTES", 1000)
+    images = random_images(6, 5, 4)
+    assert as_sets(read(file, images).train) == pairs(images, LABELS)
+    with pytest.raises(DataError, match="x_train brings the data set to 1,008 bytes in memory, allowed is 1,000"):
+        read(file, images / 255)

@@ -12,6 +12,9 @@ from PIL import Image
 
 from lifline.download.own import read_own_data
 from lifline.errors import DataError
+from lifline.paths import DATA
+from lifline.presets import change_params
+from tests.conftest import assert_one_line_error
 from tests.download.own_data import IMAGES, LABELS, SHARE, arrays_file, encode_idx, idx_folder, picture_folder
 
 
@@ -261,6 +264,30 @@ def test_what_is_malformed_is_refused_in_a_line_that_names_it(tmp_path, make, na
         read_own_data(path, SHARE)
     assert str(error.value).isprintable()
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "spoil", "message"),
+    [
+        (
+            idx_folder,
+            "own",
+            replaced(IDX_IMAGES, encode_idx(IMAGES)[:-1]),
+            f"{IDX_IMAGES} is damaged: it has 815 bytes",
+        ),
+        (arrays_file, "own.npz", arrays(y_train=LABELS[:-1]), "own.npz: y_train has 39 labels, allowed is 40"),
+        (picture_folder, "own", replaced("train/ape/000.png", b""), "train/ape/000.png is not a picture"),
+        (picture_folder, "own", shutil.rmtree, "data.dataset is ../own, but data/../own is not there"),
+    ],
+    ids=["IDX", "npz", "class folders", "missing path"],
+)
+def test_the_stage_refuses_in_one_line_and_keeps_what_was_there(workspace, stage, make, name, spoil, message):
+    spoil(make(workspace / name))
+    change_params({"data.dataset": f"../{name}", "data.validation_size": 10})
+    before, files = DATA.read_bytes(), sorted(DATA.parent.iterdir())
+    assert_one_line_error(stage("download"), message)
+    assert DATA.read_bytes() == before
+    assert sorted(DATA.parent.iterdir()) == files
 
 
 @settings(max_examples=50)

@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lifline.download import limits
-from lifline.download.own import digest_of, read_own_data
+from lifline.download.own import read_own_data
 from lifline.errors import DataError
 from tests.download.own_data import (
     CLASS_NAMES,
@@ -38,7 +37,6 @@ def test_test_images_are_those_that_are_there(tmp_path, make):
     assert data.info.shape == (1, 5, 4)
     assert data.info.class_names == CLASS_NAMES
     assert data.info.preparation == "plain"
-    assert data.info.origin == digest_of(tmp_path / "my set", SHARE)
 
 
 def test_without_test_images_a_share_of_each_class_becomes_these(tmp_path):
@@ -98,45 +96,6 @@ def test_digits_of_scikit_learn_are_read_where_white_is_1(tmp_path):
 def test_a_folder_is_named_however_it_is_pointed_at(tmp_path, monkeypatch):
     monkeypatch.chdir(picture_folder(tmp_path / "birds"))
     assert read_own_data(Path("."), SHARE).info.name == "birds"
-    (tmp_path / "linked").symlink_to(tmp_path / "birds")
-    assert digest_of(tmp_path / "linked", SHARE) == digest_of(Path("."), SHARE)
-
-
-@pytest.mark.parametrize(("make", "name"), KINDS)
-def test_the_digest_is_of_every_file(tmp_path, make, name):
-    path = make(tmp_path / name)
-    found = {digest_of(path, SHARE)}
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    for file in files:
-        content = file.read_bytes()
-        changed = bytearray(content)
-        changed[len(content) // 3] ^= 1
-        file.write_bytes(b"bee\nape\n" if file.suffix == ".txt" else changed)
-        found.add(digest_of(path, SHARE))
-        file.write_bytes(content)
-    assert len(found) == len(files) + 1
-    assert digest_of(path, SHARE) in found
-
-
-def test_a_renamed_picture_changes_the_digest(tmp_path):
-    path = picture_folder(tmp_path / "pictures")
-    before = digest_of(path, SHARE)
-    (path / "train/ape/000.png").rename(path / "train/ape/00.png")
-    assert digest_of(path, SHARE) != before
-
-
-def test_the_share_counts_only_where_it_is_used(tmp_path):
-    path = picture_folder(tmp_path / "pictures")
-    assert digest_of(path, 0.1) == digest_of(path, 0.2)
-    shutil.rmtree(path / "test")
-    assert digest_of(path, 0.1) != digest_of(path, 0.2)
-
-
-def test_hidden_files_are_not_in_the_digest(tmp_path):
-    path = picture_folder(tmp_path / "pictures")
-    before = digest_of(path, SHARE)
-    (path / "train/ape/.DS_Store").touch()
-    assert digest_of(path, SHARE) == before
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):

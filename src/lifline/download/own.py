@@ -1,10 +1,7 @@
 """A user's own images, read from disk and parted once and for all."""
 
-import hashlib
-import json
 import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,17 +12,19 @@ from numpy.typing import NDArray
 
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
-from lifline.download.arrays import find_arrays, read_arrays
-from lifline.download.folders import TRAIN, find_class_folders, read_class_folders
-from lifline.download.idx import find_idx_files, has_idx_files, read_idx_folder
-from lifline.download.limits import Found, Parts, listed, named, reading
+from lifline.download.arrays import read_arrays
+from lifline.download.folders import TRAIN, read_class_folders
+from lifline.download.idx import has_idx_files, read_idx_folder
+from lifline.download.parts import OwnParts
+from lifline.download.reading import listed, named
 from lifline.errors import DataError
-from lifline.system.files import sha256_of
 
 SEED = 0
 """Of the order of images to learn from, and of the choice of those to be tested on."""
 
-MAX_NAME = 60
+MAX_DATASET_NAME = 60
+"""Characters."""
+
 UNNAMED = "own"
 
 ALLOWED = (
@@ -42,18 +41,6 @@ class OwnData(NamedTuple):
     test: LabelledImages
 
 
-class _Kind(NamedTuple):
-    """A way to keep a data set on disk."""
-
-    find: Callable[[Path], Found]
-    read: Callable[[Path], Parts]
-
-
-IDX = _Kind(find_idx_files, read_idx_folder)
-ARRAYS = _Kind(find_arrays, read_arrays)
-FOLDERS = _Kind(find_class_folders, read_class_folders)
-
-
 def read_own_data(path: Path, test_share: float) -> OwnData:
     """Read a data set: a folder of IDX files, an `.npz` file, or folders of pictures.
 
@@ -68,62 +55,39 @@ def read_own_data(path: Path, test_share: float) -> OwnData:
     Raises:
         DataError: there is no such data set, it is damaged, or it is not allowed.
     """
-    digest = digest_of(path, test_share)
-    parts = _kind_of(path).read(path)
+    parts = _reader_of(path)(path)
     order = np.random.RandomState(SEED).permutation(len(parts.train.labels))  # which NumPy promises never to change
-    if parts.test is None:
+    test = parts.test
+    if test is None:
         is_test = _choose_for_test(parts.train.labels.numpy(), order, test_share)
         if not is_test.any():
             raise DataError(f"{named(path)} has one image a class, allowed are 2 or more, or some to be tested on")
         order, test = order[~is_test[order]], _taken(parts.train, np.flatnonzero(is_test))
-    else:
-        test = parts.test
     name = _name_of(path)
     _, channels, height, width = test.images.shape
-    info = DatasetInfo(
-        name=name,
-        title=name,
-        shape=(channels, height, width),
-        class_names=parts.class_names,
-        preparation="plain",
-        origin=digest,
-    )
+    shape = (channels, height, width)
+    info = DatasetInfo(name=name, title=name, shape=shape, class_names=parts.class_names, preparation="plain")
     return OwnData(info, _taken(parts.train, order), test)
 
 
-def digest_of(path: Path, test_share: float) -> str:
-    """Return the SHA-256 of the names and bytes of a data set's files, and of `test_share` where that is used.
-
-    Raises:
-        DataError: there is no such data set.
-    """
-    files, has_test = _kind_of(path).find(path)
-    folder = path if path.is_dir() else path.parent
-    digest = hashlib.sha256(b"" if has_test else f"test_share {float(test_share)!r}\n".encode())
-    for file in sorted(files):
-        with reading(file):
-            digest.update(f"{sha256_of(file)} {json.dumps(str(file.relative_to(folder)))}\n".encode())
-    return digest.hexdigest()
-
-
-def _kind_of(path: Path) -> _Kind:
+def _reader_of(path: Path) -> Callable[[Path], OwnParts]:
     """Tell which kind of data set is there, and just one."""
     try:
-        mode = path.stat().st_mode
+        path.stat()
     except FileNotFoundError:
         raise DataError(f"{named(path)} is missing; {ALLOWED}") from None
     except (OSError, ValueError) as error:  # a ValueError of a character that no path has
         raise DataError(f"{named(path)} cannot be read: {getattr(error, 'strerror', error)}") from None
-    if not stat.S_ISDIR(mode):
+    if not path.is_dir():
         if path.suffix.lower() == ".npz":
-            return ARRAYS
+            return read_arrays
         raise DataError(f"{named(path)} is no folder and no .npz file; {ALLOWED}")
-    kinds = {IDX: has_idx_files(path), FOLDERS: path / TRAIN in listed(path)}
-    if all(kinds.values()):
+    has_idx, has_pictures = has_idx_files(path), path / TRAIN in listed(path)
+    if has_idx and has_pictures:
         raise DataError(f"{named(path)} has both IDX files and a folder {TRAIN}, allowed is one of them")
-    if not any(kinds.values()):
+    if not has_idx and not has_pictures:
         raise DataError(f"{named(path)} has no images; {ALLOWED}")
-    return next(kind for kind, is_there in kinds.items() if is_there)
+    return read_idx_folder if has_idx else read_class_folders
 
 
 def _choose_for_test(labels: NDArray[np.int64], order: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
@@ -146,4 +110,4 @@ def _name_of(path: Path) -> str:
     """Return the name of the file or the folder, of characters that any name may have."""
     stem = Path(os.path.abspath(path))
     plain = re.sub(r"[^\w.-]+", "-", stem.name if path.is_dir() else stem.stem)
-    return plain[:MAX_NAME].strip("-.") or UNNAMED
+    return plain[:MAX_DATASET_NAME].strip("-.") or UNNAMED

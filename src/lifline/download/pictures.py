@@ -11,7 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from lifline.data.info import MAX_SIDE
-from lifline.download.limits import check_image, check_memory, named, one_line, reading
+from lifline.download.limits import check_image, check_memory
+from lifline.download.reading import named, one_line, reading
 from lifline.errors import DataError
 from lifline.system.progress import new_bar
 
@@ -39,40 +40,31 @@ def read_pictures(paths: list[Path]) -> torch.Tensor:
     Raises:
         DataError: a picture cannot be read, is damaged, of another size than the first, or too large.
     """
-    return _as_images(_read_all(paths))
-
-
-def _read_all(paths: list[Path]) -> list[Pixels]:
-    """Read pictures of one size."""
-    columns = [TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn()]
     pixels: list[Pixels] = []
     largest = 0
+    columns = [TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn()]
     with new_bar(*columns) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or harmless
         task = progress.add_task("", total=len(paths), visible=False)
         start = time.monotonic()
         for path in paths:
             pixels.append(_read_picture(path))
-            _check_size(pixels[-1], path, pixels[0], paths[0])
-            if pixels[-1].size > largest:
+            (height, width), (first_height, first_width) = pixels[-1].shape[:2], pixels[0].shape[:2]
+            if (height, width) != (first_height, first_width):
+                raise DataError(
+                    f"{named(path)} has {width} x {height} pixels, allowed is {first_width} x {first_height}, the size "
+                    f"of {named(paths[0])}"
+                )
+            if pixels[-1].size > largest:  # as the first is, and the first in colour
                 largest = pixels[-1].size
                 check_memory(largest * len(paths), named(path))
             progress.update(task, advance=1, visible=time.monotonic() - start > MOMENT_SECONDS)
-    return pixels
-
-
-def _check_size(pixels: Pixels, path: Path, first: Pixels, first_path: Path) -> None:
-    if pixels.shape[:2] != first.shape[:2]:
-        (height, width), (first_height, first_width) = pixels.shape[:2], first.shape[:2]
-        raise DataError(
-            f"{named(path)} has {width} x {height} pixels, allowed is {first_width} x {first_height}, the size of "
-            f"{named(first_path)}"
-        )
+    return _as_images(pixels)
 
 
 def _as_images(pixels: list[Pixels]) -> torch.Tensor:
     """Bring pictures together as `[B, C, H, W]`."""
-    channels = 3 if any(picture.ndim == 3 for picture in pixels) else 1  # noqa: PLR2004 - height, width, colours
+    channels = max(np.atleast_3d(picture).shape[2] for picture in pixels)
     images = np.empty((len(pixels), channels, *pixels[0].shape[:2]), dtype=np.uint8)
     for image, picture in zip(images, pixels, strict=True):
         image[:] = np.moveaxis(np.atleast_3d(picture), 2, 0)
@@ -101,16 +93,12 @@ def _read_picture(path: Path) -> Pixels:
 
 
 def _pixels(picture: Image.Image) -> Pixels:
-    """Return a picture's pixels, grey where its mode says so or its palette has just greys."""
+    """Return a picture's pixels on black, grey where its mode says so or its palette has just greys."""
     if picture.mode in DEEP_GREY_MODES:
         return (np.asarray(picture) >> 8).astype(np.uint8)
-    pixels = np.asarray(_on_black(picture).convert("L" if picture.mode in GREY_MODES else "RGB"))
+    opaque = picture
+    if picture.has_transparency_data:
+        opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
+    pixels = np.asarray(opaque.convert("L" if picture.mode in GREY_MODES else "RGB"))
     is_grey = picture.mode in PALETTE_MODES and (pixels == pixels[..., :1]).all()
     return pixels[..., 0] if is_grey else pixels
-
-
-def _on_black(picture: Image.Image) -> Image.Image:
-    if picture.has_transparency_data:
-        coloured = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", coloured.size, "black"), coloured)
-    return picture
