@@ -178,7 +178,7 @@ def test_without_a_params_file_it_says_so(params_file, lifline):
 def test_help_names_each_preset(params_file, lifline):
     code, out, _ = lifline("preset", "--help")
     assert code == 0
-    assert f"Write a recipe into params.yaml: {', '.join(PRESETS)}." in out
+    assert f"Write a recipe into params.yaml: {', '.join(PRESETS)}." in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
