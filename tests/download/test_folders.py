@@ -8,8 +8,9 @@ from rich.progress import Progress
 
 from lifline.download import pictures
 from lifline.download.folders import read_class_folders
+from lifline.download.own import read_own_data
 from lifline.download.pictures import read_pictures
-from tests.download.own_data import as_sets, pairs, random_images, write_pictures
+from tests.download.own_data import SHARE, as_sets, pairs, picture_folder, random_images, write_pictures
 
 LABELS = [0, 1, 2, 2, 1, 0]
 CLASS_NAMES = ("ape", "bee", "cat")
@@ -124,3 +125,11 @@ def test_what_takes_longer_than_a_moment_shows_a_bar(tmp_path, monkeypatch, mome
     monkeypatch.setattr(pictures, "new_bar", lambda *columns: Progress(*columns, console=console))
     read_class_folders(write_pictures(tmp_path, random_images(6, 5, 4), LABELS, CLASS_NAMES))
     assert ("reading pictures" in screen.getvalue()) == is_shown
+
+
+def test_what_predict_draws_beside_a_picture_is_no_picture_of_the_class(tmp_path):
+    folder = picture_folder(tmp_path / "own")
+    before = read_own_data(folder, SHARE)
+    picture = next((folder / "train").glob("*/*.png"))
+    Image.new("RGB", (1700, 470)).save(f"{picture}.spikes.png")
+    assert len(read_own_data(folder, SHARE).train.labels) == len(before.train.labels)

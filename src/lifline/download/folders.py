@@ -72,4 +72,6 @@ def _class_folders(part: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [path for path in listed(folder) if not path.name.startswith(".") and path.name != "Thumbs.db"]
+    """What is in a folder, but what systems put there, and what `lifline predict --show` draws beside a picture."""
+    names_of_others = ("Thumbs.db", ".spikes.png")
+    return [path for path in listed(folder) if not (path.name.startswith(".") or path.name.endswith(names_of_others))]

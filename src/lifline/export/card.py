@@ -28,6 +28,8 @@ FIRST_LAYER: dict[Coding, str] = {
     "rate": "whose input are spikes",
 }
 
+CODED: dict[Coding, str] = {"constant": "", "latency": ", which the file itself codes as spikes", "rate": ""}
+
 EXAMPLE = """
 ```python
 import numpy, onnxruntime
@@ -48,7 +50,7 @@ def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, c
             *_by_class(evaluation.accuracy_by_class),
             *_energy(params, evaluation),
             *_by_num_steps(evaluation.by_num_steps),
-            *_limits(dataset.info),
+            *_limits(params, dataset.info),
             *_use(params, dataset.info),
             *_params(params),
         ]
@@ -110,13 +112,13 @@ def _by_num_steps(stops: Sequence[Stop]) -> Iterator[str]:
     yield from _table(["steps", "accuracy", "spikes per image"], rows)
 
 
-def _limits(info: DatasetInfo) -> Iterator[str]:
+def _limits(params: Params, info: DatasetInfo) -> Iterator[str]:
     """Each paragraph in a line: MLflow breaks lines where they break."""
     yield from ("", "## Limits", "")
     yield (
         f"{LIMITS[info.preparation]} A picture of anything else is taken for one of the classes, too. The confidence "
-        "that `lifline predict` prints is a share of spikes, not a calibrated probability. Where spike counts tie, "
-        "`rate` takes the lowest class."
+        "that `lifline predict` prints is a share of spikes, not a calibrated probability."
+        + (" Where spike counts tie, `rate` takes the lowest class." if params.network.decoding == "rate" else "")
     )
 
 
@@ -127,7 +129,7 @@ def _use(params: Params, info: DatasetInfo) -> Iterator[str]:
         f"`spike_train`: float32 0 or 1, `[{network.num_steps}, batch, {shape}]`, in each step a spike of a pixel with "
         "its brightness as the probability"
         if name == SPIKE_TRAIN
-        else f"`image`: float32 `[batch, {shape}]` in [0, 1]"
+        else f"`image`: float32 `[batch, {shape}]` in [0, 1]{CODED[params.network.coding]}"
     )
     hidden = (
         f"`hidden_{i}` float32 `[{network.num_steps}, batch, {size}]`" for i, size in enumerate(network.hidden, 1)
