@@ -32,6 +32,7 @@ from lifline.presets import change_params, preset_values
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
 from tests.disks import disk
+from tests.download.own_data import encode_idx
 from tests.no_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from tests.processes import ROOT, Process, clean_environment, none_left_behind, run_python, start_stage
 
@@ -139,8 +140,7 @@ def idx_folder(tmp_path_factory, mnist) -> Path:
 
 def as_idx(values: torch.Tensor) -> bytes:
     """An IDX file of bytes."""
-    header = bytes([0, 0, 8, values.dim()]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
-    return header + values.to(torch.uint8).numpy().tobytes()
+    return encode_idx(values.numpy())
 
 
 @pytest.fixture(scope="session")

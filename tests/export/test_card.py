@@ -85,7 +85,7 @@ def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch,
     comparison = compare_with_network(exported, model.network, "rate", data)
     assert (comparison.images, comparison.class_mismatches) == (600, 0)
     card = model_card(params, mnist._replace(test=data), report, comparison)
-    assert "0 multiply-accumulates at 4.6 pJ in the first layer, whose input are spikes" in card
+    assert "0 multiply-accumulates at 4.6 pJ in the first layer, whose input is spikes" in card
     assert ("`spike_train`: float32 0 or 1, `[3, batch, 1, 28, 28]`" in card) == (coding == "rate")
     write_bytes(ONNX_MODEL, exported.SerializeToString())
     (program,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)

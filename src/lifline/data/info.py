@@ -41,4 +41,4 @@ class DatasetInfo(BaseModel):
     licence: str = ""
 
     origin: str = ""
-    """SHA-256 of the files of which it was made, and of what was asked of them."""
+    """Of a published data set: the SHA-256 of what its description says of its files, by which it is known again."""

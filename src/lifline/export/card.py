@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 
-from lifline.choices import Coding, Preparation
+from lifline.choices import SPIKE_TRAIN, Coding, Preparation
 from lifline.data.datasets import Dataset
 from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
 from lifline.evaluation.report import EvaluationReport, Stop
-from lifline.export.onnx import SPIKE_TRAIN, Comparison, input_name
+from lifline.export.onnx import Comparison, input_name
 from lifline.params import Params
 
 CONFIDENCE = 0.95
@@ -19,13 +19,13 @@ CLASSES_PER_TABLE = 10
 LIMITS: dict[Preparation, str] = {
     "handwriting": "Trained on single, centred, upright, handwritten characters, light on dark.",
     "on_black": "Trained on single, upright objects that fill the image, light on dark.",
-    "plain": "Trained on images that are all of this size, and shown as they are.",
+    "plain": "Trained on images that are all of one size; a picture of another size is resized.",
 }
 
 FIRST_LAYER: dict[Coding, str] = {
     "constant": "whose input is a constant image, computed once",
-    "latency": "whose input are spikes",
-    "rate": "whose input are spikes",
+    "latency": "whose input is spikes",
+    "rate": "whose input is spikes",
 }
 
 CODED: dict[Coding, str] = {"constant": "", "latency": ", which the file itself codes as spikes", "rate": ""}

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lifline.choices import Coding, Decoding
+from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
@@ -28,7 +28,6 @@ from lifline.system.files import sha256_of_bytes
 OPSET, IR_VERSION = 18, 8
 """ONNX's versions that ONNX Runtime reads from 1.15 on."""
 
-IMAGE, SPIKE_TRAIN = "image", "spike_train"
 SEAL = "sha256"
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
 """Before those of the hidden layers, `hidden_1` and so on."""

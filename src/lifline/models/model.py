@@ -26,6 +26,7 @@ MAX_VALUES = 50_000_000
 """Of what a network is shown at once then."""
 
 CODING_SEED = 0
+"""Draws the spikes of images that are only looked at, so that networks are compared on the same ones."""
 
 
 class Model(NamedTuple):
@@ -128,7 +129,7 @@ class Look(NamedTuple):
 def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | None = None) -> Iterator[Look]:
     """Show a network every image once, in order; stopped after `num_steps`, it has seen the first of all its steps.
 
-    Spikes of images that are coded by rate are the same ones on a repeat, and for every network.
+    Spikes of images that are coded by rate are the same ones on a repeat, and for every network of as many steps.
     """
     generator = torch.Generator(data.images.device).manual_seed(CODING_SEED)
     for images, labels in batches_in_order(data, _batch_size(network)):

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import BaseModel, Json, ValidationError
 
-from lifline.choices import Coding
+from lifline.choices import IMAGE, SPIKE_TRAIN, Coding
 from lifline.data.info import CHANNELS, MAX_SIDE, DatasetInfo
 from lifline.errors import LiflineError, ModelError
 from lifline.paths import ONNX_MODEL, repository_root
@@ -27,9 +27,6 @@ SEAL = b"rJ\n\x06sha256\x12@"
 """How protobuf begins the metadata's entry by which export seals a file; the SHA-256 itself ends the file."""
 
 SHA256_LENGTH = 64
-IMAGE, SPIKE_TRAIN = "image", "spike_train"
-"""Names of an exported network's input, as export gives them, which needs PyTorch."""
-
 CODING_SEED = 0
 """Draws the spikes of an image that is coded by rate, the same ones on a repeat."""
 
