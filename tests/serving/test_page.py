@@ -27,6 +27,7 @@ WATCH_STEPS = """
         window.steps.push([Number(document.getElementById("step").value), scores]);
     }).observe(document.getElementById("of"), { childList: true });
 """
+MAX_PRESSES = 10
 LAST_STEP = f"Step {NUM_STEPS} of {NUM_STEPS}"
 STEPS_WITH_SPIKES = """(numSteps) => {
     const raster = document.getElementById("raster"), height = raster.height - 24 * devicePixelRatio;
@@ -282,11 +283,24 @@ def test_a_file_can_be_chosen_by_keys_and_again(visit, tmp_path):
     for _ in range(3):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108 - Playwright marks what it calls
     for _ in range(2):
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Space")
+        chooser = opened_by_space(page, choosers)
         with page.expect_response("**/predict"):
-            chooser.value.set_files(picture(tmp_path))
+            chooser.set_files(picture(tmp_path))
+
+
+def opened_by_space(page, choosers):
+    """What Space opens. A busy Chromium loses a press while its last chooser is still being put away: press again."""
+    choosers.clear()
+    for _ in range(MAX_PRESSES):
+        page.keyboard.press("Space")
+        for _ in range(20):
+            if choosers:
+                return choosers[-1]
+            page.wait_for_timeout(100)
+    raise AssertionError(f"no file chooser after {MAX_PRESSES} presses of Space")
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
@@ -308,6 +322,7 @@ def test_a_file_that_is_no_picture_is_told(browser, url, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     page = browser.new_page()
     page.goto(url)
+    page.locator("#main").wait_for()  # once it knows of the data set
     page.get_by_label("Choose a picture").set_input_files(tmp_path / "notes.txt")
     page.get_by_text("No answer: Content-Type is 'text/plain'; allowed are image/png").wait_for()
     page.close()

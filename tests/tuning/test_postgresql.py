@@ -139,7 +139,8 @@ def test_a_server_that_goes_away_ends_the_study_and_the_study_goes_on(store, clu
     assert error.startswith("error: studies at postgresql://team:***@/postgres?*** do not work: ")
     assert error.count("\n") == 1
     parent, children = runs(ready)
-    assert {parent.info.status, children[-1].info.status} == {"FAILED"}
+    assert parent.info.status == "FAILED"
+    assert {run.info.status for run in children} <= {"FINISHED", "FAILED"}  # it may go away between two trials
     done = len(counted(finish(num_trials=1, storage=store.url)))
     assert len(counted(finish(num_trials=done + 1, storage=store.url))) == done + 1
 
