@@ -21,7 +21,14 @@ from numba.core.caching import IndexDataCacheFile, NullCache
 from numba.core.compiler import CompileResult
 
 PACKAGE = Path(__file__).parents[1]
-SOURCES = ("kernels/cpu.py", "kernels/threads.py", "surrogate.py")
+SOURCES = (
+    "kernels/cpu.py",
+    "kernels/conv_kernels.py",
+    "kernels/cpu_steps.py",
+    "kernels/threads.py",
+    "kernels/vectors.py",
+    "surrogate.py",
+)
 """Within the package `snn`, the files that decide what is compiled."""
 
 VERSIONS = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)

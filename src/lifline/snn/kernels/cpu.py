@@ -55,7 +55,7 @@ def lif_forward(
     run(
         _lif_forward,
         threads, _by_step(current), _by_step(betas)[0], np.float32(threshold), spike_delay,
-        _by_step(spikes), _by_step(membrane), _scratch(threads, BLOCK),
+        _by_step(spikes), _by_step(membrane), scratch(threads, BLOCK),
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def lif_backward(
         threads, _by_step(membrane), _by_step(betas)[0], np.float32(threshold), spike_delay,
         SURROGATE_CODES[surrogate], _by_step(spikes_grad), _by_step(membrane_grad),
         _by_step(current_grad), _by_step(beta_grads)[0],
-        _scratch(threads, BLOCK), _scratch(threads, BLOCK), _scratch(threads, BLOCK),
+        scratch(threads, BLOCK), scratch(threads, BLOCK), scratch(threads, BLOCK),
     )  # fmt: skip
 
 
@@ -95,10 +95,10 @@ def fused_forward(
     threads, columns = num_threads(), -(-len(weight) // TILE) * TILE
     run(
         _fused_forward,
-        threads, _array(current), _array(beta), np.float32(threshold), spike_delay, _array(weight), _array(bias),
-        _array(projected), _array(counts),
-        _scratch(threads, STEPS + 1, BLOCK), _scratch(threads, STEPS, BLOCK),
-        _scratch(threads, columns, BLOCK), _scratch(threads, STEPS, columns),
+        threads, as_array(current), as_array(beta), np.float32(threshold), spike_delay,
+        as_array(weight), as_array(bias), as_array(projected), as_array(counts),
+        scratch(threads, STEPS + 1, BLOCK), scratch(threads, STEPS, BLOCK),
+        scratch(threads, columns, BLOCK), scratch(threads, STEPS, columns),
     )  # fmt: skip
 
 
@@ -119,17 +119,18 @@ def fused_backward(
     beta_grads = current.new_zeros(current.shape if needs_beta_grad else (0, 0))
     run(
         _fused_backward,
-        threads, _array(current), _array(beta), np.float32(threshold), spike_delay, SURROGATE_CODES[surrogate],
-        _array(weight), _array(projected_grad),
-        _array(current.new_empty(len(current), 0) if counts_grad is None else counts_grad),
-        _array(current_grad), _array(weight_grads), _array(beta_grads),
-        *(_scratch(threads, STEPS + 1, BLOCK) for _ in range(5)),
-        *(_scratch(threads, columns, BLOCK) for _ in range(2)), _scratch(threads, STEPS, columns),
+        threads, as_array(current), as_array(beta), np.float32(threshold), spike_delay, SURROGATE_CODES[surrogate],
+        as_array(weight), as_array(projected_grad),
+        as_array(current.new_empty(len(current), 0) if counts_grad is None else counts_grad),
+        as_array(current_grad), as_array(weight_grads), as_array(beta_grads),
+        *(scratch(threads, STEPS + 1, BLOCK) for _ in range(5)),
+        *(scratch(threads, columns, BLOCK) for _ in range(2)), scratch(threads, STEPS, columns),
     )  # fmt: skip
     return current_grad, weight_grads.sum(0), beta_grads.sum(0) if needs_beta_grad else None
 
 
-def _array(tensor: Tensor) -> Array:
+def as_array(tensor: Tensor) -> Array:
+    """View a tensor as an array, of a copy where it is not contiguous."""
     return tensor.detach().contiguous().numpy()
 
 
@@ -138,10 +139,10 @@ def _by_step(tensor: Tensor | None) -> Array:
     if tensor is None:
         return np.empty((1, 0), np.float32)
     num_rows = len(tensor) if tensor.dim() == 3 else 1  # noqa: PLR2004
-    return _array(tensor.reshape(num_rows, -1))
+    return as_array(tensor.reshape(num_rows, -1))
 
 
-def _scratch(*shape: int) -> Array:
+def scratch(*shape: int) -> Array:
     """Make zeros at the start of a cache line, as PyTorch does: vectors that straddle two lines are half as fast."""
     return torch.zeros(shape, dtype=torch.float32, device="cpu").numpy()
 
@@ -150,13 +151,13 @@ def _scratch(*shape: int) -> Array:
 
 
 @compiled()
-def _share(thread, num_threads, total):
+def share(thread, num_threads, total):
     """Return where a thread's part of `range(total)` begins and ends."""
     return thread * total // num_threads, (thread + 1) * total // num_threads
 
 
 @compiled(REORDERED)
-def _surrogate(n, num_rows, surrogate, membrane, first, threshold, factor, out):
+def surrogate_product(n, num_rows, surrogate, membrane, first, threshold, factor, out):
     """Multiply `factor` by the surrogate derivative of a spike, for rows of both from `first`."""
     wide_vectors()
     for t in range(num_rows):
@@ -194,7 +195,7 @@ def _lif_forward_kernel(thread, num_threads, current, beta, threshold, delay, sp
     wide_vectors()
     num_steps, num_neurons = membrane.shape
     state = states[thread]
-    first, last = _share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
+    first, last = share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
     for start in range(first * BLOCK, min(last * BLOCK, num_neurons), BLOCK):
         n = min(BLOCK, num_neurons - start)
         for i in range(n):
@@ -228,32 +229,34 @@ def _lif_backward_kernel(
     state_grad, ones, slopes = states[thread], all_ones[thread : thread + 1], all_slopes[thread : thread + 1]
     for i in range(BLOCK):
         ones[0, i] = ONE
-    first, last = _share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
+    first, last = share(thread, num_threads, (num_neurons + BLOCK - 1) // BLOCK)
     for start in range(first * BLOCK, min(last * BLOCK, num_neurons), BLOCK):
         n = min(BLOCK, num_neurons - start)
         for i in range(n):
             state_grad[i] = ZERO
         for t in range(num_steps - 1, -1, -1):
-            _scale(n, beta[start:], state_grad)
+            scale(n, beta[start:], state_grad)
             if spikes_grad.size and t + delay < num_steps:
-                _surrogate(n, 1, surrogate, membrane[t:, start:], 0, threshold, ones, slopes)
-                _add_product(n, slopes[0], spikes_grad[t + delay, start:], state_grad)
+                surrogate_product(n, 1, surrogate, membrane[t:, start:], 0, threshold, ones, slopes)
+                add_product(n, slopes[0], spikes_grad[t + delay, start:], state_grad)
             if membrane_grad.size:
-                _add_product(n, ones[0], membrane_grad[t, start:], state_grad)
-            _add_product(n, ones[0], state_grad, current_grad[t % len(current_grad), start:])
+                add_product(n, ones[0], membrane_grad[t, start:], state_grad)
+            add_product(n, ones[0], state_grad, current_grad[t % len(current_grad), start:])
             if beta_grad.size and t > 0:
-                _add_product(n, state_grad, membrane[t - 1, start:], beta_grad[start:])
+                add_product(n, state_grad, membrane[t - 1, start:], beta_grad[start:])
 
 
 @compiled(REORDERED)
-def _scale(n, factor, values):
+def scale(n, factor, values):
+    """Do values[i] *= factor[i]."""
     wide_vectors()
     for i in range(n):
         values[i] *= factor[i]
 
 
 @compiled(REORDERED)
-def _add_product(n, factor, values, total):
+def add_product(n, factor, values, total):
+    """Do total[i] += factor[i] * values[i]."""
     wide_vectors()
     for i in range(n):
         total[i] += factor[i] * values[i]
@@ -290,7 +293,7 @@ def _fused_forward_kernel(
     num_steps, _, num_outputs = projected.shape
     num_fired = num_steps - delay
     membrane, spikes, weight_block, product = membranes[thread], all_spikes[thread], weights[thread], products[thread]
-    first, last = _share(thread, num_threads, len(current))
+    first, last = share(thread, num_threads, len(current))
     for t in range(num_steps):
         for b in range(first, last):
             for c in range(num_outputs):
@@ -336,7 +339,7 @@ def _fused_backward_kernel(
     membrane, spikes, slopes = membranes[thread], all_spikes[thread], all_slopes[thread]
     presence, growth = presences[thread], growths[thread]
     weight_block, weight_total, gradient = weights[thread], weight_totals[thread], gradients[thread]
-    first, last = _share(thread, num_threads, len(current))
+    first, last = share(thread, num_threads, len(current))
     for start in range(0, current.shape[1], BLOCK):
         n = min(BLOCK, current.shape[1] - start)
         _copy_columns(weight, start, n, weight_block)
@@ -357,13 +360,13 @@ def _fused_backward_kernel(
                 _add_weight_gradients(n, steps, num_outputs, gradient, spikes, weight_total)
                 if b == first or num_fired > STEPS:  # else it is there already
                     _presence(n, steps, beta, start, presence)
-                _surrogate(n, steps, surrogate, membrane, 1, threshold, presence, slopes)
+                surrogate_product(n, steps, surrogate, membrane, 1, threshold, presence, slopes)
                 _clear(n, slopes, steps, STEPS)
                 _add_spike_gradients(n, steps, gradient, weight_block, slopes, current_grad, b, start)
                 _add_count_gradients(n, steps, counts_grad, slopes, current_grad, b, start)
                 if len(beta_grads):
                     _growth(n, steps, beta, start, membrane, growth)
-                    _surrogate(n, steps, surrogate, membrane, 1, threshold, growth, slopes)
+                    surrogate_product(n, steps, surrogate, membrane, 1, threshold, growth, slopes)
                     _clear(n, slopes, steps, STEPS)
                     _add_spike_gradients(n, steps, gradient, weight_block, slopes, beta_grads, b, start)
                     _add_count_gradients(n, steps, counts_grad, slopes, beta_grads, b, start)
