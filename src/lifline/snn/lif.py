@@ -1,65 +1,88 @@
 """The leaky integrate-and-fire neuron: what it is asked for, and which of its implementations answers."""
 
 import os
-from numbers import Integral
-from types import ModuleType
-from typing import Any, TypeGuard
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import conv2d, linear, max_pool2d
 
+import lifline.snn.kernels.autograd
+import lifline.snn.kernels.autograd_steps  # noqa: F401 - both define torch.ops.lifline
 from lifline.choices import SurrogateName
 from lifline.errors import SettingError
+from lifline.layers import MAX_POOL
 from lifline.snn import reference
-from lifline.snn.kernels.autograd import LifFunction, LifLinearFunction
-from lifline.snn.surrogate import SURROGATES
+from lifline.snn.arguments import (
+    at_least_float32,
+    beta_of,
+    check_arguments,
+    check_projection,
+    initial_of,
+    threshold_of,
+)
+from lifline.snn.modes import is_autocast, is_recorded, is_transformed, is_watched
+from lifline.snn.surrogate import fire
 
 KERNELS_VARIABLE = "LIFLINE_KERNELS"
-MAX_FUSED_OUTPUTS = 64
+MAX_FUSED_OUTPUTS = 1024
 """Outputs up to which it is faster to fuse the projection; with more, a matrix product of its own is."""
+
+MAX_FUSED_OUTPUTS_BESIDE_HALVES = 64
+"""Likewise, where that product may be in half precision."""
 
 
 def lif(
     current: Tensor,
     beta: float | Tensor,
-    threshold: float = 1.0,
+    threshold: float | Tensor = 1.0,
     num_steps: int | None = None,
     surrogate: SurrogateName = "atan",
     spike_delay: int = 0,
+    initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run N leaky integrate-and-fire neurons through T steps, from a membrane of 0.
+    """Run leaky integrate-and-fire neurons through T steps, from a membrane of 0 or where an earlier call ended.
 
     U[t] = beta * U[t-1] + I[t] - threshold * S[t-1] and S[t] = U[t] > threshold, where no gradient flows
-    through the reset, the last term. Nothing is kept from one call to the next. `reference.py` is the
-    specification; float32 on the CPU or on CUDA takes a kernel with the same spikes, unless `LIFLINE_KERNELS` is
-    `reference`.
+    through the reset's spike. Nothing is kept from one call to the next. `reference.py` is the specification. Float32
+    on the CPU or on CUDA takes a kernel with the same spikes, an operator of `torch.ops.lifline`. The reference
+    itself runs in float64, where the threshold is a tensor to learn, within `torch.func`'s transforms, while
+    `torch.export`, `torch.jit.trace` or an export to ONNX record a graph, and where `LIFLINE_KERNELS` is `reference`;
+    there alone are gradients of gradients.
+
+    A sequence may be cut in two: with the first part's `membrane[-1]` as the second's `initial`, both together are
+    the whole, bit by bit. The membrane is all there is to hand on, since the last spike can be told from it.
 
     Args:
-        current: input current I: `[B, N]`, the same at every step, or `[T, B, N]`. Half precision becomes float32.
-        beta: membrane decay per step, in [0, 1]: a float, or a tensor (0-d or `[N]`) that gradients reach. A tensor on
-            CUDA is taken as it is, since looking at its values would wait for the device.
-        threshold: membrane above which a neuron fires: above 0, and a normal number in the current's type.
+        current: input current I: `[B, ...]` with `num_steps`, the same at every step, or `[T, B, ...]`. Bfloat16 and
+            half precision become float32, and so is what is returned. What is stored as channels_last is not copied.
+        beta: membrane decay per step, in [0, 1]: a number, or a tensor, 0-d or of the neurons' shape, the current's
+            without T and B. Gradients reach it. A tensor on CUDA is taken as it is, since looking at its values would
+            wait for the device.
+        threshold: membrane above which a neuron fires: above 0, and a normal number in the current's type. A tensor
+            as for `beta`; one that is 0-d, on the CPU and wants no gradient is taken as a number.
         num_steps: T for a constant current; left out where `current` has a time axis.
         surrogate: what stands for the derivative of a spike, a key of `SURROGATES`.
         spike_delay: 1 returns each spike one step late, as the neuron that snnTorch's tutorial 5 writes by
-            hand does. The membrane is the same.
+            hand does. The membrane is the same. The first spike that is returned is the initial membrane's.
+        initial: membrane after charging in the step before the first, `[B, ...]`. Gradients reach it.
 
     Returns:
-        Spikes (0.0 or 1.0) and membrane after charging, each `[T, B, N]`.
+        Spikes (0.0 or 1.0) and membrane after charging, each `[T, B, ...]`.
 
     Raises:
-        ValueError: an argument is out of its range, or the current's shape and `num_steps` do not fit.
+        ValueError: an argument is out of its range, or shapes, types and `num_steps` do not fit.
     """
-    current = _at_least_float32(current)
-    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
-    kernels = _kernels_for(current)
-    if kernels is None:
-        return reference.lif(current, beta, threshold, steps, surrogate, spike_delay)
-    outputs: tuple[Tensor, Tensor] = LifFunction.apply(
-        kernels, current, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
-    )
-    return outputs
+    current = at_least_float32(current)
+    check_arguments(current, num_steps, surrogate, spike_delay)
+    beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
+    initial = initial_of(initial, current, num_steps)
+    if isinstance(threshold, Tensor) or not _may_use_kernels(current):
+        return reference.lif(current, beta, threshold, num_steps, surrogate, spike_delay, initial)
+    if initial is None:
+        return _by_kernel(current, beta, threshold, num_steps, surrogate, spike_delay)
+    return _continued(current, beta, threshold, num_steps, surrogate, spike_delay, initial)
 
 
 def lif_linear(
@@ -67,18 +90,18 @@ def lif_linear(
     weight: Tensor,
     bias: Tensor,
     beta: float | Tensor,
-    threshold: float = 1.0,
+    threshold: float | Tensor = 1.0,
     num_steps: int | None = None,
     surrogate: SurrogateName = "atan",
     spike_delay: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Run LIF neurons, and project their spikes: `linear(spikes, weight, bias)`, in float32.
+    """Run LIF neurons, and project their spikes: `linear(spikes.flatten(2), weight, bias)`, in float32 or float64.
 
-    On the CPU a constant current takes a kernel that fuses both, so that spikes `[T, B, N]` are never stored.
+    On the CPU a kernel fuses both where C is at most `MAX_FUSED_OUTPUTS`, so that spikes are never stored.
 
     Args:
         current: as in `lif`, like all that follows `bias`.
-        weight: `[C, N]`, of the current's type.
+        weight: `[C, N]`, of the current's type, where N is the number of neurons. Half types become float32.
         bias: `[C]`, likewise.
         beta: membrane decay per step.
         threshold: membrane above which a neuron fires.
@@ -87,104 +110,211 @@ def lif_linear(
         spike_delay: 1 lets each spike arrive one step late.
 
     Returns:
-        The projection `[T, B, C]`, and how often each neuron fired, `[B, N]`; gradients reach both.
+        The projection `[T, B, C]`, and how often each neuron fired, `[B, ...]`; gradients reach both.
 
     Raises:
         ValueError: as `lif`, or weight and bias do not fit.
     """
-    current = _at_least_float32(current)
-    steps = _check(current, beta, threshold, num_steps, surrogate, spike_delay)
-    _check_projection(current, weight, bias)
-    is_constant = current.dim() == 2  # noqa: PLR2004
-    kernels = _kernels_for(current)
-    if kernels is not None and current.is_cpu and is_constant and len(weight) <= MAX_FUSED_OUTPUTS:
-        outputs: tuple[Tensor, Tensor] = LifLinearFunction.apply(
-            kernels, current, weight, bias, _per_neuron(beta, current), threshold, steps, surrogate, spike_delay
-        )
-        return outputs
+    current, weight, bias = (at_least_float32(tensor) for tensor in (current, weight, bias))
+    check_arguments(current, num_steps, surrogate, spike_delay)
+    check_projection(current, num_steps, weight, bias)
+    beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
+    if not isinstance(threshold, Tensor) and len(weight) <= MAX_FUSED_OUTPUTS and _may_fuse(current):
+        row, order = _as_row(current, num_steps)
+        projected, counts = torch.ops.lifline.lif_linear.default(
+            row, _reordered(weight, current, num_steps, order), bias, _per_neuron(_in_order(beta, order), row),
+            threshold, _steps_of(current, num_steps), surrogate, spike_delay,
+        )  # fmt: skip
+        return projected, _in_shape(counts, current, num_steps, order)
+    spikes, counts = lif_spikes(current, beta, threshold, num_steps, surrogate, spike_delay)
+    with _without_autocast(current):  # as the kernel computes it
+        return linear(spikes.flatten(2), weight, bias), counts
+
+
+def lif_spikes(
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float | Tensor = 1.0,
+    num_steps: int | None = None,
+    surrogate: SurrogateName = "atan",
+    spike_delay: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Run LIF neurons whose membrane nobody asks for: the CPU's kernel neither stores nor keeps it.
+
+    Args are those of `lif`, and so are errors.
+
+    Returns:
+        Spikes (0.0 or 1.0) `[T, B, ...]`, and how often each neuron fired, `[B, ...]`; gradients reach both.
+    """
+    current = at_least_float32(current)
+    check_arguments(current, num_steps, surrogate, spike_delay)
+    beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
+    if not isinstance(threshold, Tensor) and _may_fuse(current):
+        row, order = _as_row(current, num_steps)
+        spikes, counts = torch.ops.lifline.lif_spikes.default(
+            row, _per_neuron(_in_order(beta, order), row), threshold, _steps_of(current, num_steps),
+            surrogate, spike_delay,
+        )  # fmt: skip
+        return _in_shape(spikes, current, num_steps, order), _in_shape(counts, current, num_steps, order)
     spikes, _ = lif(current, beta, threshold, num_steps, surrogate, spike_delay)
-    with torch.autocast(current.device.type, enabled=False):  # as the kernel computes it
-        return linear(spikes, weight, bias), spikes.sum(0)
+    return spikes, spikes.sum(0)
 
 
-def _kernels_for(current: Tensor) -> ModuleType | None:
-    """Import the kernels for a current's device and return their module; None: the reference."""
+def lif_conv(
+    current: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    padding: int,
+    pool: int,
+    beta: float | Tensor,
+    threshold: float | Tensor = 1.0,
+    num_steps: int | None = None,
+    surrogate: SurrogateName = "atan",
+    spike_delay: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Run LIF neurons, convolve their spikes and take maxima: `max_pool2d(conv2d(spikes, weight, bias), pool)`.
+
+    On the CPU a kernel stores neither spikes nor the convolution's output. Backward, only the maxima have gradients.
+
+    Args:
+        current: `[B, C, H, W]` with `num_steps`, or `[T, B, C, H, W]`; like all that follows `pool` as in `lif`.
+        weight: `[O, C, k, k]`, of the current's type.
+        bias: `[O]`, likewise.
+        padding: zeros around the image, on each side.
+        pool: side and stride of the squares of which the maximum is taken.
+        beta: membrane decay per step.
+        threshold: membrane above which a neuron fires.
+        num_steps: T for a constant current.
+        surrogate: what stands for the derivative of a spike.
+        spike_delay: 1 lets each spike arrive one step late.
+
+    Returns:
+        The pooled currents `[T, B, O, H', W']`, in float32 but on CUDA under autocast, and how often each neuron fired,
+        `[B, C, H, W]`.
+
+    Raises:
+        ValueError: as `lif`.
+    """
+    current, weight, bias = (at_least_float32(tensor) for tensor in (current, weight, bias))
+    check_arguments(current, num_steps, surrogate, spike_delay)
+    beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
+    if not isinstance(threshold, Tensor) and pool <= MAX_POOL and current.numel() and _may_fuse(current):
+        neurons = current.shape[-3:]
+        betas = beta.expand(neurons) if isinstance(beta, Tensor) else current.new_full(neurons, beta)
+        pooled, counts, _ = torch.ops.lifline.lif_conv.default(
+            current, weight, bias, betas, threshold, _steps_of(current, num_steps),
+            surrogate, spike_delay, padding, pool,
+        )  # fmt: skip
+        return pooled, counts
+    spikes, counts = lif_spikes(current, beta, threshold, num_steps, surrogate, spike_delay)
+    with _without_autocast(current) if current.is_cpu else nullcontext():  # as the kernel computes it
+        pooled = max_pool2d(conv2d(spikes.flatten(0, 1), weight, bias, padding=padding), pool)
+    return pooled.view(*spikes.shape[:2], *pooled.shape[1:]), counts
+
+
+def _without_autocast(current: Tensor) -> AbstractContextManager[Any]:
+    """Compute in full precision; no context where there is no need, which an exported graph would record."""
+    kind = current.device.type
+    return torch.autocast(kind, enabled=False) if is_autocast(kind) else nullcontext()
+
+
+# Which implementation answers.
+
+
+def _may_use_kernels(current: Tensor) -> bool:
     asked = os.environ.get(KERNELS_VARIABLE, "fused")
     if asked not in ("fused", "reference"):
         raise SettingError(f"{KERNELS_VARIABLE} is {asked!r}; allowed are fused and reference")
-    if asked == "reference" or current.dtype != torch.float32 or torch.compiler.is_compiling():
-        return None
-    if current.device.type == "cpu":
-        from lifline.snn.kernels import cpu  # noqa: PLC0415 - half a second
-
-        return cpu
-    if current.device.type == "cuda":
-        from lifline.snn.kernels import cuda  # noqa: PLC0415
-
-        return cuda
-    return None
+    there_are = current.dtype == torch.float32 and current.device.type in ("cpu", "cuda", "meta")
+    return asked == "fused" and there_are and not is_recorded() and not is_transformed()
 
 
-def _at_least_float32(current: Tensor) -> Tensor:
-    return current.float() if current.dtype in (torch.bfloat16, torch.float16) else current
+def _may_fuse(current: Tensor) -> bool:
+    """Whether products may be fused: not before the eyes of a mode such as FlopCounterMode, which counts them."""
+    if not (current.is_cpu and _may_use_kernels(current)):
+        return False
+    return torch.compiler.is_compiling() or not is_watched()
 
 
-def _per_neuron(beta: float | Tensor, current: Tensor) -> Tensor:
-    if isinstance(beta, Tensor):
-        return beta.to(current).expand(current.shape[-1])
-    return torch.full(current.shape[-1:], beta, dtype=current.dtype, device=current.device)  # without a wait for CUDA
+# Currents of any shape, and initial membranes, for kernels that know `[B, N]`, `[T, B, N]` and a membrane of 0.
 
 
-def _check(
+def _by_kernel(
     current: Tensor,
     beta: float | Tensor,
     threshold: float,
     num_steps: int | None,
-    surrogate: str,
+    surrogate: SurrogateName,
     spike_delay: int,
-) -> int:
-    """Check `lif`'s arguments; returns the number of steps."""
-    if not current.is_floating_point():
-        raise ValueError(f"current is of {current.dtype}; allowed are floating-point types")
-    _check_beta(beta, current)
-    limits = torch.finfo(current.dtype)
-    if not limits.smallest_normal <= threshold <= limits.max:
-        raise ValueError(f"threshold is {threshold}; allowed is {limits.smallest_normal:.3g} to {limits.max:.3g}")
-    if surrogate not in SURROGATES:
-        raise ValueError(f"surrogate is {surrogate!r}; allowed are {', '.join(SURROGATES)}")
-    if not (_is_whole(spike_delay) and spike_delay in (0, 1)):
-        raise ValueError(f"spike_delay is {spike_delay}; allowed are 0 and 1")
-    if current.dim() == 2 and _is_whole(num_steps) and num_steps >= 1:  # noqa: PLR2004
-        return int(num_steps)
-    if current.dim() == 3 and num_steps is None and len(current) >= 1:  # noqa: PLR2004
-        return len(current)
-    raise ValueError(
-        f"current of shape {list(current.shape)} with num_steps={num_steps!r}; allowed are [B, N] with a whole "
-        "num_steps from 1, or [T, B, N] without num_steps"
+) -> tuple[Tensor, Tensor]:
+    row, order = _as_row(current, num_steps)
+    spikes, membrane = torch.ops.lifline.lif.default(
+        row, _per_neuron(_in_order(beta, order), row), threshold, _steps_of(current, num_steps), surrogate, spike_delay
     )
+    return _in_shape(spikes, current, num_steps, order), _in_shape(membrane, current, num_steps, order)
 
 
-def _check_beta(beta: float | Tensor, current: Tensor) -> None:
-    if not isinstance(beta, Tensor):
-        outside = [] if 0 <= beta <= 1 else [beta]
-    elif beta.shape not in ((), current.shape[-1:]):
-        raise ValueError(f"beta has the shape {list(beta.shape)}; allowed are [] and {list(current.shape[-1:])}")
-    elif beta.is_cpu and not torch.compiler.is_compiling():
-        outside = beta[~((beta >= 0) & (beta <= 1))].tolist()
-    else:
-        outside = []
-    if outside:
-        raise ValueError(f"beta is {outside[0]}; allowed is 0 to 1")
+def _steps_of(current: Tensor, num_steps: int | None) -> int:
+    return current.shape[0] if num_steps is None else num_steps
 
 
-def _is_whole(number: Any) -> TypeGuard[int]:
-    return isinstance(number, Integral) and not isinstance(number, bool)
+def _as_row(current: Tensor, num_steps: int | None) -> tuple[Tensor, list[int]]:
+    """Make one axis, N, of those of the neurons, in the order in which they are stored; returns that, too.
+
+    So what is stored as channels_last is not copied.
+    """
+    first = 2 if num_steps is None else 1
+    axes = range(first, current.dim())
+    order = list(axes) if current.is_contiguous() else sorted(axes, key=current.stride, reverse=True)
+    stored = current.permute(*range(first), *order)
+    row = stored.flatten(first) if stored.dim() > first else stored.unsqueeze(first)
+    return row, [axis - first for axis in order]
 
 
-def _check_projection(current: Tensor, weight: Tensor, bias: Tensor) -> None:
-    fits = weight.dim() == 2 and weight.shape[1] == current.shape[-1] and bias.shape == weight.shape[:1]  # noqa: PLR2004
-    if not (fits and current.dtype == weight.dtype == bias.dtype):
-        raise ValueError(
-            f"weight is {list(weight.shape)} of {weight.dtype} and bias {list(bias.shape)} of {bias.dtype}; allowed "
-            f"are [C, {current.shape[-1]}] and [C] of {current.dtype}"
-        )
+def _in_shape(row: Tensor, current: Tensor, num_steps: int | None, order: list[int]) -> Tensor:
+    """Give the last axis, N, the axes of the current's neurons again."""
+    neurons, before = current.shape[2 if num_steps is None else 1 :], row.dim() - 1
+    if len(neurons) == 1:
+        return row
+    stored = row.view(*row.shape[:-1], *(neurons[axis] for axis in order))
+    return stored.permute(*range(before), *(before + order.index(axis) for axis in range(len(neurons))))
+
+
+def _in_order(beta: float | Tensor, order: list[int]) -> float | Tensor:
+    return beta.permute(order) if isinstance(beta, Tensor) and beta.dim() > 0 else beta
+
+
+def _reordered(weight: Tensor, current: Tensor, num_steps: int | None, order: list[int]) -> Tensor:
+    """Bring the columns of a weight `[C, N]` into the order in which neurons are stored."""
+    if order == sorted(order):
+        return weight
+    neurons = current.shape[2 if num_steps is None else 1 :]
+    reordered: Tensor = weight.unflatten(1, neurons).permute(0, *(1 + axis for axis in order)).flatten(1)
+    return reordered
+
+
+def _continued(
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float,
+    num_steps: int | None,
+    surrogate: SurrogateName,
+    spike_delay: int,
+    initial: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Go on from an initial membrane: a kernel that starts from 0 gets the membrane of the first step as a current."""
+    each = current if num_steps is None else current.expand(num_steps, *current.shape)
+    spike = fire(initial - threshold, surrogate)
+    charged = beta * initial + each[0] - threshold * spike.detach()  # rounds as the reference does
+    currents = torch.cat([charged.unsqueeze(0), each[1:]])
+    spikes, membrane = _by_kernel(currents, beta, threshold, None, surrogate, spike_delay)
+    if spike_delay == 1:
+        spikes = torch.cat([spike.unsqueeze(0), spikes[1:]])
+    return spikes, membrane
+
+
+def _per_neuron(beta: float | Tensor, flat: Tensor) -> Tensor:
+    """Return beta as `[N]`, for a current whose last axis is N."""
+    if isinstance(beta, Tensor):
+        return beta.reshape(-1).expand(flat.shape[-1])
+    return torch.full(flat.shape[-1:], beta, dtype=flat.dtype, device=flat.device)  # without a wait for CUDA

@@ -12,11 +12,18 @@ from lifline.snn.surrogate import fire
 
 
 def lif(
-    current: Tensor, beta: float | Tensor, threshold: float, num_steps: int, surrogate: SurrogateName, spike_delay: int
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float | Tensor,
+    num_steps: int | None,
+    surrogate: SurrogateName,
+    spike_delay: int,
+    initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run `lifline.snn.lif` step by step: slow, differentiable, exportable, and right by definition."""
-    currents = list(current) if current.dim() == 3 else [current] * num_steps  # noqa: PLR2004
-    membrane = spike = torch.zeros_like(currents[0])
+    currents = current.unbind() if num_steps is None else [current] * num_steps
+    membrane = torch.zeros_like(currents[0]) if initial is None else initial
+    spike = before = torch.zeros_like(membrane) if initial is None else fire(initial - threshold, surrogate)
     membranes, spikes = [], []
     for current_now in currents:
         membrane = beta * membrane + current_now - threshold * spike.detach()  # decay, charge, reset
@@ -24,5 +31,5 @@ def lif(
         membranes.append(membrane)
         spikes.append(spike)
     if spike_delay == 1:
-        spikes = [torch.zeros_like(spike), *spikes[:-1]]
+        spikes = [before, *spikes[:-1]]
     return torch.stack(spikes), torch.stack(membranes)
