@@ -166,7 +166,7 @@ def params(tmp_path_factory) -> Params:
 
 
 def changed(params: Params, **sections: dict) -> Params:
-    """The params with some values replaced: `changed(params, network={"hidden": [10]})`."""
+    """The params with some values replaced: `changed(params, network={"layers": "10"})`."""
     values = params.model_dump()
     for section, new in sections.items():
         values[section] |= new
@@ -174,7 +174,7 @@ def changed(params: Params, **sections: dict) -> Params:
 
 
 NUM_TRAIN, NUM_TEST = 1_500, 500
-SMALL = {"network.hidden": [20], "network.num_steps": 4, "data.validation_size": 500}
+SMALL = {"network.layers": "20", "network.num_steps": 4, "data.validation_size": 500}
 
 
 def write_tutorial_params(folder: Path, values: Mapping[str, Any] | None = None) -> None:

@@ -103,7 +103,7 @@ def test_too_little_memory_names_what_to_make_smaller(main, capsys):
     assert code == 2
     assert stderr.startswith("error: out of memory")
     assert stderr.count("\n") == 1
-    for name in ("train.batch_size", "network.hidden", "network.num_steps"):
+    for name in ("train.batch_size", "network.layers", "network.num_steps"):
         assert name in stderr
 
 

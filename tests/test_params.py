@@ -25,7 +25,7 @@ def reading(tmp_path, text) -> str:
 
 
 def test_the_tutorial_preset_is_the_tutorials_recipe(params):
-    assert (params.network.beta, params.network.num_steps, params.network.hidden) == (0.95, 25, [1000])
+    assert (params.network.beta, params.network.num_steps, params.network.layers) == (0.95, 25, "1000")
     assert (params.train.learning_rate, params.train.batch_size, params.train.epochs) == (5e-4, 128, 1)
     assert (params.train.loss, params.network.decoding, params.network.surrogate) == ("membrane_ce", "rate", "atan")
     assert (params.train.schedule, params.train.warmup_epochs) == ("constant", 0)
@@ -42,7 +42,7 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("beta: 0.95", "beta: high", "network.beta is 'high'; allowed is a number from 0 to 1"),
         ("beta: 0.95", "beta: true", "network.beta is True; allowed is a number from 0 to 1"),
         ("beta: 0.95", "beta:", "network.beta is None; allowed is a number from 0 to 1"),
-        ("beta: 0.95", "beta: [0.9]", "network.beta is [0.9]; allowed is a number from 0 to 1"),
+        ("beta: 0.95", "beta: [0.9]", "network.beta has 1 values; allowed is one, or 2: one for"),
         ("beta: 0.95", "", "network.beta is missing; allowed is a number from 0 to 1"),
         ("num_steps: 25", "num_steps: 2.5", "network.num_steps is 2.5; allowed is a whole number from 1 to 1000"),
         ("num_steps: 25", "num_steps: 0", "network.num_steps is 0; allowed is a whole number from 1 to 1000"),
@@ -50,28 +50,28 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("learning_rate: 0.0005", "learning_rate: 0.0", "train.learning_rate is 0.0; allowed is a number above 0 to 1"),
         ("surrogate: atan", "surrogate: tanh", "network.surrogate is 'tanh'; allowed is atan, spike_operator,"),
         ("validation_size: 5000", "validation_size: 0", "data.validation_size is 0; allowed is a whole number"),
-        ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are hidden, beta, threshold,"),
+        ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are layers, beta, learn_beta,"),
         ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export, tune"),
         ("  max_class_mismatches: 0", "", "export is None; allowed is a section of keys and values"),
         ("beta: 0.95", "beta: 0.95\n  beta: 0.9", 'is not valid YAML: line 12: found duplicate key "beta"'),
         ("beta: 0.95", "beta: [", "is not valid YAML: line"),
         ("beta: 0.95", "beta: 2024-99-99", "is not valid YAML: month must be in 1..12"),
         ("beta: 0.95", "beta: 0x_", "is not valid YAML: invalid literal for int() with base 16"),
+        ("layers: 1000", "layers: []", "network.layers is []; allowed is parts joined by -: 1000 (that many neurons)"),
+        ("layers: 1000", "layers: true", "network.layers is True; allowed is parts joined by -"),
+        ("layers: 1000", "layers: 0", "network.layers is '0': '0', part 1, is no layer; allowed are parts joined by -"),
+        ("layers: 1000", "hidden: [800, 700]", "network.layers, such as 1000 or 800-800; write layers: 800-700"),
         (
-            "hidden: [1000]",
-            "hidden: 1000",
-            "network.hidden is 1000; allowed is a list of 1 to 16, like [1000], each a whole",
+            "layers: 1000",
+            "layers: 1000-10-10",
+            "network.layers is 1000-10-10, which YAML takes for a date; write it in quotes",
         ),
-        (
-            "hidden: [1000]",
-            "hidden: []",
-            "network.hidden is []; allowed is a list of 1 to 16, like [1000], each a whole",
-        ),
-        (
-            "hidden: [1000]",
-            "hidden: [9, 0]",
-            "network.hidden.1 is 0; allowed is a list of 1 to 16, like [1000], each a whole",
-        ),
+        ("layers: 1000", "hidden: []", "such as 1000 or 800-800; write layers: 1000"),
+        ("layers: 1000", "layers: 9-0", "network.layers is '9-0': '0', part 2, is no layer"),
+        ("beta: 0.95", "beta: [0.5, 1.5]", "network.beta is [0.5, 1.5]; allowed is a number from 0 to 1, or a list of"),
+        ("beta: 0.95", "beta: []", "network.beta has 0 values; allowed is one, or 2"),
+        ("threshold: 1.0", "threshold: [1, 1, 1]", "network.threshold has 3 values; allowed is one, or 2"),
+        ("learn_beta: false", "learn_beta: 1", "network.learn_beta is 1; allowed is true, false"),
         (
             "warmup_epochs: 0.0",
             "warmup_epochs: 1.5",
@@ -119,7 +119,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta: 0.95", "beta: &it [*it]", "holds itself in line 11"),
         ("network:", "network: &it\n  it: *it", "holds itself in line 9"),
         ("network:", "network: &it\n  <<: *it", "holds itself in line 9"),
-        ("  space:", "  space: &it\n    it: *it", "holds itself in line 46"),
+        ("  space:", "  space: &it\n    it: *it", "holds itself in line 47"),
         ("beta: 0.95", "beta: *it", "is not valid YAML: line 11: found undefined alias 'it'"),
         ("beta: 0.95", "<<: 5", "is not valid YAML: line 11: expected a mapping or list of mappings for merging"),
         ("beta: 0.95", "beta: <<", "is not valid YAML: line 11: could not determine a constructor"),
@@ -131,11 +131,11 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         (
             "    network.beta:",
             f"    network.x: {NESTED}\n    network.beta:",
-            "is nested deeper than 20 levels in line 47",
+            "is nested deeper than 20 levels in line 48",
         ),
         ("beta: 0.95", f"beta: {'[' * 5000}", "is nested deeper than 20 levels"),
         ("beta: 0.95", f"beta: {'- ' * 5000}", "is not valid YAML: line 11"),
-        ("num_steps: 25", f"num_steps: 0x{'f' * 5000}", "has a value of 5002 characters in line 13; allowed are 1000"),
+        ("num_steps: 25", f"num_steps: 0x{'f' * 5000}", "has a value of 5002 characters in line 14; allowed are 1000"),
         ("num_steps: 25", f"num_steps: 0x{'f' * 900}", "network.num_steps is "),
         ("num_steps: 25", f"num_steps: {'9' * 900}", "network.num_steps is 9999"),
         ("num_steps: 25", "num_steps: 25.0", "network.num_steps is 25.0; allowed is a whole number from 1 to 1000"),
@@ -143,12 +143,13 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("num_steps: 25", "num_steps: 1e400", "network.num_steps is inf; allowed is a whole number from 1 to 1000"),
         ("beta: 0.95", f"beta: {'9' * 900}", "network.beta is 9999"),
         ("surrogate: atan", f"surrogate: {'x' * 900}", "network.surrogate is 'xxxx"),
-        ("hidden: [1000]", f"hidden: [{'9, ' * 300}]", "network.hidden is [9, 9, 9, 9, 9, 9, ...]; allowed is a list"),
-        ("beta: 0.95", f"{'b' * 900}: 0.95", "bbb is unknown; allowed are hidden, beta,"),
+        ("layers: 1000", f"hidden: [{'9, ' * 300}]", "write layers: 9-9-9-9-9"),
+        ("layers: 1000", f"layers: {'9-' * 300}9", "network.layers has 301 layers; allowed are 1 to 16"),
+        ("beta: 0.95", f"{'b' * 900}: 0.95", "bbb is unknown; allowed are layers, beta,"),
         ("beta: 0.95", f"1: {'x' * 800}\n  1: {'y' * 800}", "is not valid YAML: line 12: found duplicate key"),
-        ("beta: 0.95", "1: 0.95", "network.1 is unknown; allowed are hidden, beta,"),
-        ("beta: 0.95", "~: 0.95", "network.None is unknown; allowed are hidden, beta,"),
-        ("beta: 0.95", "? [a, b]\n  : 0.95", "network.('a', 'b') is unknown; allowed are hidden, beta,"),
+        ("beta: 0.95", "1: 0.95", "network.1 is unknown; allowed are layers, beta,"),
+        ("beta: 0.95", "~: 0.95", "network.None is unknown; allowed are layers, beta,"),
+        ("beta: 0.95", "? [a, b]\n  : 0.95", "network.('a', 'b') is unknown; allowed are layers, beta,"),
         ("beta: 0.95", "? {a: b}\n  : 0.95", "is not valid YAML: line 11: found unhashable key"),
         ("data:", '"\\e[31m\\n": 1\ndata:', r"'\x1b[31m\n' is unknown; allowed are data, network"),
         ("    network.beta:", "    5:", "tune.space.5"),
@@ -156,7 +157,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta", "be\0ta", "is not valid YAML: unacceptable character #x0000: special characters are not allowed in"),
         ("beta: 0.95", 'beta: "\\ud800"', r"network.beta is '\ud800'; allowed is a number from 0 to 1"),
         ("beta: 0.95", 'beta: "\\xZZ"', "is not valid YAML: line 11: expected escape sequence"),
-        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 50: but found another document"),
+        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 51: but found another document"),
         (TEXT, f"%YAML 9.9\n---\n{TEXT}", "is not valid YAML: line 1: found incompatible YAML document"),
         (TEXT, f"{TEXT}#{'x' * 100_000}", "has more than 100000 bytes"),
         (TEXT, "# nothing", "must hold the sections data, network"),
@@ -252,7 +253,9 @@ def test_values_are_replaced_by_name(params):
         "train.seed": 5,
         "network.beta": 0.5,
     }
-    with pytest.raises(ParamsError, match=r"^network\.beta is 2; allowed is a number from 0 to 1$"):
+    with pytest.raises(
+        ParamsError, match=r"^network\.beta is 2; allowed is a number from 0 to 1, or a list of such, one a layer$"
+    ):
         params.with_values({"network.beta": 2})
     with pytest.raises(ParamsError, match=r"^network\.betta is unknown"):
         params.with_values({"network.betta": 0.5})

@@ -4,7 +4,7 @@ from typing import Literal
 
 Coding = Literal["constant", "latency", "rate"]
 Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
-LossName = Literal["membrane_ce", "count_ce", "rate_mse"]
+LossName = Literal["membrane_ce", "count_ce", "rate_ce", "rate_mse"]
 SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
 Preparation = Literal["handwriting", "on_black", "plain"]
 """Of a picture: a dark or light sign cut out and centred by its mass; put on black; or only resized."""

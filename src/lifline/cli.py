@@ -46,7 +46,7 @@ app = typer.Typer(
 
 @app.command()
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
-    """Write a recipe into params.yaml: default, fashion, fashion-fast, fast, tutorial.
+    """Write a recipe into params.yaml: conv, default, fashion, fashion-fast, fast, tutorial, tutorial6.
 
     What changed is shown. A recipe is for one data set, which it names, too. Comments, the seed, the device and all
     else that it does not name stay.
@@ -182,8 +182,9 @@ def promote(
     from lifline.params import read_params
     from lifline.presets import change_params
     from lifline.tuning.display import describe_untrained
+    from lifline.tuning.space import as_params
     from lifline.tuning.storage import open_store
-    from lifline.tuning.winner import differences, epochs_of, find_study, values_of, winner
+    from lifline.tuning.winner import differences, epochs_of, find_study, winner
 
     os.chdir(working_copy())
     found, params = find_study(open_store(storage), study), read_params()
@@ -192,7 +193,7 @@ def promote(
         print(f"note: {untrained}; --trial alone takes one of these")
     for name, (then, now) in differences(found, params).items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")
-    difference = change_params(values_of(best, params))
+    difference = change_params(as_params(best.params))
     print(difference or "params.yaml holds these params already")
     print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
     if (epochs := epochs_of(found)) < params.train.epochs:

@@ -63,7 +63,7 @@ def _describe(error: Exception) -> str | None:
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
     if is_out_of_memory(error):
-        return "out of memory; make train.batch_size, network.hidden or network.num_steps in params.yaml smaller"
+        return "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
     return None
 
 

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node
 
 from lifline.errors import ParamsError
-from lifline.params import Params, parse_yaml, read_params, read_sections
+from lifline.params import Params, params_of, read_params, read_sections
+from lifline.params.document import parse_yaml
 from lifline.system.files import write_bytes
 
 PARAMS = Path("params.yaml")
@@ -73,7 +74,7 @@ def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None =
     if not changes:
         return ""
     new = _replaced(old, changes)
-    if _parsed(new) != wanted.model_dump():
+    if _parsed(new) != wanted:
         raise ParamsError(f"{PARAMS} is YAML that cannot be changed value by value; set by hand: {changes}")
     write_bytes(path, new.encode())
     lines = [text.splitlines(keepends=True) for text in (old, new)]
@@ -88,7 +89,12 @@ def _path_of(preset: str) -> Path:
 
 
 def _as_yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as YAML, in quotes where it would be read as something else: `1000-10-10` as a date."""
+    if isinstance(value, str):
+        with suppress(ParamsError):
+            if isinstance(parse_yaml(value.encode()), str | int):
+                return value
+    return json.dumps(value)
 
 
 def _replaced(text: str, values: Mapping[str, str]) -> str:
@@ -113,9 +119,9 @@ def _usual_column_of_comments(text: str) -> int:
     return max(columns, key=lambda column: columns[column], default=0)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> Params | None:
     with suppress(ParamsError):
-        return parse_yaml(text.encode())
+        return params_of(parse_yaml(text.encode()))
     return None
 
 

@@ -1,17 +1,19 @@
 import pytest
 import torch
+from torch.nn.functional import conv2d
 
 from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import evaluate, evaluate_by_num_steps, mistakes
 from lifline.models.model import run_over
 from lifline.snn import Record, decode, lif
 from lifline.snn.decoding import DECODINGS
+from lifline.snn.trace import trace
 from tests.conftest import changed, first, untrained
 
 
 @pytest.fixture
 def model(params):
-    return untrained(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 1.5}).network, seed=2)
+    return untrained(changed(params, network={"layers": "40", "num_steps": 6, "threshold": 1.5}).network, seed=2)
 
 
 def test_counts_as_a_look_at_each_image_alone(model, test_images):
@@ -48,8 +50,8 @@ def test_counts_as_a_look_at_each_image_alone(model, test_images):
 
 def test_a_neuron_without_input_is_silent(model, test_images):
     with torch.no_grad():
-        model.network.layers[0].weight[:10] = 0
-        model.network.layers[0].bias[:10] = 0
+        model.network.layers[0].projection.weight[:10] = 0
+        model.network.layers[0].projection.bias[:10] = 0
     evaluation = evaluate(model, first(test_images, 100))
     assert (evaluation.spikes["hidden_1"][:10] == 0).all()
 
@@ -67,7 +69,8 @@ def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(model, test_
     with torch.no_grad():
         images = data.images / 255
         record = model.network(images)
-        hidden_spikes, _ = lif(model.network.layers[0](images.flatten(1)), num_steps=6, **vars(model.network.neuron))
+        hidden = model.network.layers[0]
+        hidden_spikes, _ = lif(hidden(images), num_steps=6, **vars(hidden.neuron))
     assert [evaluation.num_steps for evaluation in stopped] == [1, 2, 3, 4, 5, 6]
     for evaluation in stopped:
         steps = evaluation.num_steps
@@ -80,14 +83,14 @@ def test_stopped_sooner_it_is_what_the_whole_run_had_been_till_then(model, test_
 
 
 def test_many_steps_are_stopped_at_some_of_them(params, test_images):
-    model = untrained(changed(params, network={"hidden": [5], "num_steps": 60}).network, seed=2)
+    model = untrained(changed(params, network={"layers": "5", "num_steps": 60}).network, seed=2)
     stops = [evaluation.num_steps for evaluation in evaluate_by_num_steps(model, first(test_images, 2))]
-    assert len(stops) == 25
+    assert len(stops) == 10
     assert stops[-1] == 60
 
 
 def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
-    model = untrained(changed(params, network={"hidden": [30, 20], "num_steps": 6, "threshold": 0.1}).network, seed=1)
+    model = untrained(changed(params, network={"layers": "30-20", "num_steps": 6, "threshold": 0.1}).network, seed=1)
     metrics = evaluate(model, first(test_images, 100)).as_metrics().model_dump()
     spikes = metrics["spikes_per_image"]
     assert spikes["hidden_1"] > 0
@@ -96,8 +99,25 @@ def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
     assert metrics["synaptic_operations_per_image"] == pytest.approx(expected)
 
 
+def test_synapses_of_convolutions_are_counted_one_by_one(params, test_images):
+    """A spike is sent to each value of the convolution in which it is multiplied; edges reach fewer."""
+    network = {"layers": "3C3p1-MP2-4C5-7", "num_steps": 5, "threshold": 0.1}
+    model = untrained(changed(params, network=network).network, seed=1)
+    data = first(test_images, 20)
+    metrics = evaluate(model, data).as_metrics()
+    with torch.no_grad():
+        one, two, _, _ = trace(model.network, data.images / 255)
+    assert two.spikes.sum() > 0
+    of_conv = conv2d(one.spikes.sum((0, 1))[None], torch.ones(4, 3, 5, 5)).sum().item()
+    spikes = metrics.spikes_per_image
+    expected = of_conv / 20 + 7 * spikes["hidden_2"] + 10 * spikes["hidden_3"]
+    assert metrics.synaptic_operations_per_image == pytest.approx(expected)
+    products = conv2d(torch.ones(1, 1, 28, 28), torch.ones(3, 1, 3, 3), padding=1)
+    assert metrics.multiply_accumulates_per_image == products.sum()
+
+
 def coded(params, coding, **network):
-    values = {"hidden": [30, 20], "num_steps": 8, "threshold": 0.3, "coding": coding} | network
+    values = {"layers": "30-20", "num_steps": 8, "threshold": 0.3, "coding": coding} | network
     return untrained(changed(params, network=values).network, seed=1)
 
 
@@ -128,8 +148,8 @@ def test_a_network_that_is_stopped_has_seen_the_first_steps_of_all(params, test_
         spikes = torch.cat([look.record.spikes for look in looks], dim=1)[:num_steps]
         assert torch.equal(stopped.predictions["rate"], spikes.sum(0).argmax(1))
         if coding != "constant":
-            sooner = shown_to(model, data)[:num_steps].count_nonzero().item()
-            assert stopped.input_spikes == sooner
+            sooner = shown_to(model, data)[:num_steps].sum((0, 1)).flatten()
+            assert stopped.input_spikes.tolist() == sooner.tolist()
 
 
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
@@ -160,7 +180,7 @@ def test_firing_rates_are_counted_in_bins(model, test_images):
 
 
 def test_mistakes_are_those_images_that_are_decided_wrong_the_most_confident_first(params, test_images):
-    model = untrained(changed(params, network={"hidden": [40], "num_steps": 6, "threshold": 0.3}).network, seed=2)
+    model = untrained(changed(params, network={"layers": "40", "num_steps": 6, "threshold": 0.3}).network, seed=2)
     data = first(test_images, 1203)
     evaluation = evaluate(model, data)
     found = mistakes(data, evaluation)

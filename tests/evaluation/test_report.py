@@ -10,7 +10,7 @@ from tests.conftest import changed, first, untrained
 
 @pytest.fixture(scope="module")
 def report(params, test_images):
-    model = untrained(changed(params, network={"hidden": [9], "num_steps": 3, "threshold": 0.3}).network)
+    model = untrained(changed(params, network={"layers": "9", "num_steps": 3, "threshold": 0.3}).network)
     return report_on(evaluate_by_num_steps(model, first(test_images, 50)), "ab" * 32)
 
 

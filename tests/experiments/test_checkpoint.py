@@ -105,7 +105,9 @@ def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
     with checkpoint_of(params, IMAGES, CPU) as checkpoint:
         state = fresh(params)
         checkpoint.restore(state)
-        assert torch.equal(state.network.layers[0].weight, new_network(params.network, MNIST, 0).layers[0].weight)
+        assert torch.equal(
+            state.network.layers[0].projection.weight, new_network(params.network, MNIST, 0).layers[0].projection.weight
+        )
     assert not list(kept.path.parent.iterdir())
 
 
@@ -204,8 +206,8 @@ def test_losses_come_back_to_the_bit(workspace):
     losses = torch.rand(7).tolist()
     state = fresh(params)
     state.reports = [
-        EpochReport(1, 4, losses[:4], 0.1, 0.2, 0.3, 1 / 3, 5.0, 4),
-        EpochReport(2, 7, losses[4:], 0.2, 0.1, 0.4, 1 / 7, 5.0, 4),
+        EpochReport(1, 4, losses[:4], 0.1, 0.2, 0.3, 1 / 3, 5.0, 4, []),
+        EpochReport(2, 7, losses[4:], 0.2, 0.1, 0.4, 1 / 7, 5.0, 4, []),
     ]
     with checkpoint_of(params, IMAGES, CPU) as checkpoint:
         checkpoint.save(state)

@@ -67,7 +67,7 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
     assert [run.data.params["train.seed"] for run in children] == ["42", "43", "44"]
     assert [run.data.metrics["test/accuracy"] for run in children] == accuracies
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert parent.info.run_name == "seeds of tutorial: hidden [20], num_steps 4, validation_size 500"
+    assert parent.info.run_name == "seeds of tutorial: layers 20, num_steps 4, validation_size 500"
     for run in children:
         assert f"[{run.info.run_name}](#/experiments/" in parent.data.tags["mlflow.note.content"]
         assert f"/runs/{parent.info.run_id})." in run.data.tags["mlflow.note.content"]

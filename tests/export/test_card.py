@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def card(params, mnist, folder):
-    params = changed(params, network={"hidden": [40, 30], "num_steps": 12, "threshold": 0.3})
+    params = changed(params, network={"layers": "40-30", "num_steps": 12, "threshold": 0.3})
     model, data = untrained(params.network, seed=2), first(mnist.test, 500)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
     exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
@@ -78,7 +78,7 @@ def test_the_program_in_a_card_runs(card, tmp_path):
 @pytest.mark.parametrize("coding", ["latency", "rate"])
 def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch, coding):
     monkeypatch.chdir(tmp_path)
-    params = changed(params, network={"hidden": [20], "num_steps": 3, "coding": coding})
+    params = changed(params, network={"layers": "20", "num_steps": 3, "coding": coding})
     model, data = untrained(params.network, seed=2), first(mnist.test, 600)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
     exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))

@@ -18,7 +18,7 @@ METADATA = {"params": {"network.beta": 0.95}, "coding": "constant", "test_accura
 
 
 def small(params, **network):
-    return changed(params, network={"hidden": [40], "num_steps": NUM_STEPS, "threshold": 0.3} | network).network
+    return changed(params, network={"layers": "40", "num_steps": NUM_STEPS, "threshold": 0.3} | network).network
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,16 @@ def exported(params):
 def with_output_bias(model, bias):
     changed_model = onnx.ModelProto()
     changed_model.CopyFrom(model)
-    tensor = next(tensor for tensor in changed_model.graph.initializer if tensor.name.endswith("layers.1.bias"))
+    tensor = next(
+        tensor for tensor in changed_model.graph.initializer if tensor.name.endswith("layers.1.projection.bias")
+    )
     tensor.CopyFrom(onnx.numpy_helper.from_array(bias.detach().numpy(), tensor.name))
     return changed_model
 
 
 @pytest.mark.parametrize(
     ("decoding", "network"),
-    list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"hidden": [40, 30]}, {}], strict=True)),
+    list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"layers": "40-30"}, {}], strict=True)),
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
     network = untrained(small(params, **network), seed=4).network
@@ -99,7 +101,9 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
     assert same.largest_membrane_difference < 1e-4
     require_equality(same, 0)
 
-    different = compare_with_network(with_output_bias(exported, network.layers[1].bias.flip(0)), network, "rate", data)
+    different = compare_with_network(
+        with_output_bias(exported, network.layers[1].projection.bias.flip(0)), network, "rate", data
+    )
     assert different.class_mismatches > 0
     assert different.spike_mismatches > 0
     assert different.largest_membrane_difference > 1e-3
@@ -112,8 +116,8 @@ def test_a_model_that_differs_is_found_out(params, test_images, exported):
 def test_a_membrane_that_is_not_finite_on_one_side_differs_without_bound(params, test_images, exported, value):
     network, broken = untrained(small(params), seed=4).network, untrained(small(params), seed=4).network
     with torch.no_grad():
-        broken.layers[1].bias[3] = value
-    broken_model = with_output_bias(exported, broken.layers[1].bias)
+        broken.layers[1].projection.bias[3] = value
+    broken_model = with_output_bias(exported, broken.layers[1].projection.bias)
     data = first(test_images, 600)
     for model, compared in ((exported, broken), (broken_model, network)):
         assert compare_with_network(model, compared, "rate", data).largest_membrane_difference == np.inf

@@ -25,16 +25,25 @@ def pixels(png):
 
 
 def figures_of(params, data, silent=False, **values):
-    wanted = {"hidden": [40], "num_steps": 6, "threshold": 0.3} | values
+    wanted = {"layers": "40", "num_steps": 6, "threshold": 0.3} | values
     model = untrained(changed(params, network=wanted).network, seed=2)
     if silent:
         for layer in model.network.layers:
-            torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+            torch.nn.init.zeros_(layer.projection.weight), torch.nn.init.zeros_(layer.projection.bias)
     return evaluation_figures(model, data, evaluate_by_num_steps(model, data))
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"hidden": [3]}, {"hidden": [40, 30, 20]}, {"num_steps": 1}, {"num_steps": 60}, {"silent": True}]
+    "values",
+    [
+        {},
+        {"layers": "3"},
+        {"layers": "40-30-20"},
+        {"layers": "5C5-MP2-30"},
+        {"num_steps": 1},
+        {"num_steps": 60},
+        {"silent": True},
+    ],
 )
 def test_every_figure_shows_something_light_to_look_at(params, test_images, values):
     figures = figures_of(params, first(test_images, 300), **values)
@@ -60,6 +69,7 @@ def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
     figures_of(params, data)
     figures_of(params, data, silent=True)  # at every step the same accuracy
     draw_training([epoch_report()])
+    draw_training([epoch_report(losses=[300.0, 0.2, 0.001], betas=[0.5, 0.9])])
     axes = [axis for figure in drawn.values() for axis in figure.axes if axis.axison]
     assert len(axes) > 20
     for axis in axes:
@@ -69,6 +79,7 @@ def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
         low, high = sorted(axis.get_ylim())
         labels = [label for label in axis.yaxis.get_ticklabels(which="both") if label.get_text()]
         assert sum(low <= label.get_position()[1] <= high for label in labels) >= 2, shown
+        assert not any("$" in label.get_text() for label in labels), shown
 
 
 def test_the_same_evaluation_gives_the_same_bytes_and_another_gives_others(params, test_images):
@@ -90,13 +101,14 @@ def test_a_training_is_drawn(epochs):
     assert list(figures) == ["training.png"]
     assert pixels(figures["training.png"]).std() > 5
     assert figures != draw_training([report._replace(train_accuracy=0.1) for report in reports])
+    assert figures != draw_training([report._replace(betas=[0.5, 0.9]) for report in reports])
 
 
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
 def test_the_spikes_that_are_drawn_are_those_that_were_evaluated(params, test_images, monkeypatch, coding):
     drawn = []
     monkeypatch.setattr("lifline.figures.evaluation.draw_trace", lambda *given: drawn.append(given) or {})
-    values = {"hidden": [20], "num_steps": 6, "threshold": 0.3, "coding": coding}
+    values = {"layers": "20", "num_steps": 6, "threshold": 0.3, "coding": coding}
     model, data = untrained(changed(params, network=values).network, seed=1), first(test_images, 600)
     evaluations = evaluate_by_num_steps(model, data)
     evaluation_figures(model, data, evaluations)
@@ -107,7 +119,7 @@ def test_the_spikes_that_are_drawn_are_those_that_were_evaluated(params, test_im
 
 
 def test_names_of_classes_are_no_mathematics(params, test_images):
-    model = untrained(changed(params, network={"hidden": [10], "num_steps": 2}).network)
+    model = untrained(changed(params, network={"layers": "10", "num_steps": 2}).network)
     names = ("$^$", "$a and $b", r"$\foo$", "_", "^", "a" * 100, "{", "%", "日", "é")
     model = model._replace(dataset=model.dataset.model_copy(update={"class_names": names}))
     data = first(test_images, 40)

@@ -3,14 +3,14 @@ import torch
 from safetensors.torch import save_file
 
 from lifline.data.tensor_file import pack
-from lifline.errors import ModelError
+from lifline.errors import ModelError, ParamsError
 from lifline.models.model import load_model, load_model_for, new_network, save_model
 from tests.conftest import MNIST, changed, untrained
 
 
 @pytest.fixture
 def small(params):
-    return changed(params, network={"hidden": [6], "num_steps": 3, "decoding": "latency"}).network
+    return changed(params, network={"layers": "6", "num_steps": 3, "decoding": "latency"}).network
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved):
 
 
 def test_weights_of_another_shape_are_refused(small, saved):
-    other = untrained(small.model_copy(update={"hidden": [7]}))
+    other = untrained(small.model_copy(update={"layers": "7"}))
     save_model(other._replace(params=small), saved)
     with pytest.raises(ModelError, match="is damaged"):
         load_model(saved)
@@ -91,16 +91,18 @@ def test_weights_of_another_type_are_refused(small, saved):
     model = untrained(small)
     model.network.double()
     save_model(model, saved)
-    with pytest.raises(ModelError, match=r"is damaged: layers\.0\.\w+ is torch\.float64, allowed is torch\.float32"):
+    with pytest.raises(
+        ModelError, match=r"is damaged: layers\.0\.projection\.\w+ is torch\.float64, allowed is torch\.float32"
+    ):
         load_model(saved)
 
 
 def test_a_header_that_asks_for_more_than_the_file_holds_takes_no_memory(small, saved):
     described = {
-        "network": small.model_dump() | {"hidden": [65_536] * 16},  # 275 GB
+        "network": small.model_dump() | {"layers": "-".join(["65536"] * 16)},  # 275 GB
         "dataset": MNIST.model_dump(mode="json"),
     }
-    saved.write_bytes(pack({"layers.0.weight": torch.zeros(3)}, described))
+    saved.write_bytes(pack({"layers.0.projection.weight": torch.zeros(3)}, described))
     with pytest.raises(ModelError, match="is damaged"):
         load_model(saved)
 
@@ -126,3 +128,27 @@ def test_a_model_made_for_other_params_is_refused(small, saved):
 def test_a_model_of_other_images_is_refused(small, saved):
     with pytest.raises(ModelError, match=r"was trained on MNIST, but the images are now those of Fashion, or others"):
         load_model_for(small, MNIST.model_copy(update={"title": "Fashion"}), saved)
+
+
+def test_layers_that_do_not_fit_the_images_are_named(params):
+    with pytest.raises(ParamsError) as raised:
+        untrained(changed(params, network={"layers": "12C5-MP2-64C5-MP2-9C9"}).network)
+    assert str(raised.value).startswith(
+        "network.layers is '12C5-MP2-64C5-MP2-9C9', which the image is too small for: 1 x 28 x 28, then 12C5 12 x 24"
+    )
+
+
+def test_a_network_of_any_layers_comes_back_from_its_file_with_what_it_learned(params, tmp_path):
+    values = {"layers": "3C5-MP2-4C3p1-AP2-9", "num_steps": 3, "learn_beta": True, "threshold": [1.0, 0.5, 0.5, 1.0]}
+    model = untrained(changed(params, network=values).network)
+    with torch.no_grad():
+        model.network.layers[1].beta_logit.fill_(0.5)
+    save_model(model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    images = torch.rand(5, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(images).membrane, model.network(images).membrane)
+    assert loaded.network.layers[1].decay() == pytest.approx(torch.tensor(0.5).sigmoid().item())
+    save_model(loaded, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+    assert [layer.neuron.threshold for layer in loaded.network.layers] == [1.0, 0.5, 0.5, 1.0]

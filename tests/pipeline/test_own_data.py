@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lifline.data.datasets import load_dataset
+from lifline.layers import describe_network
 from lifline.models.model import load_model
 from lifline.paths import DATA, MODEL, MODEL_CARD, ONNX_MODEL, PREDICTIONS
 from lifline.presets import change_params
@@ -20,7 +21,7 @@ from tests.serving.test_server import answering
 
 QUICK = {
     "data.validation_size": 10,
-    "network.hidden": [40],
+    "network.layers": "40",
     "train.epochs": 6,
     "train.batch_size": 10,
     "train.learning_rate": 0.003,
@@ -59,9 +60,10 @@ def write_colour_pictures(folder: Path) -> str:
     return "colours"
 
 
-DIGITS = (write_digits, (1, 8, 8), tuple("0123456789"), {"data.validation_size": 200, "train.batch_size": 50})
+LEARNING_BETA = {"data.validation_size": 200, "train.batch_size": 50, "network.learn_beta": True}
+DIGITS = (write_digits, (1, 8, 8), tuple("0123456789"), LEARNING_BETA)
 FIFTY_PNGS = (write_fifty_pngs, (1, 12, 10), ("left", "right"), {})
-COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {})
+COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {"network.layers": "5C3p1-MP2-40"})
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,17 @@ def test_from_nothing_to_a_served_prediction(store, workspace, stage, write, sha
     (run,) = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
     assert run.data.metrics["test/accuracy"] > 0.6
     assert run.data.tags["data_source"] == dataset
+    learned = {name for name in run.data.metrics if name.startswith("beta/")}
+    assert learned == ({"beta/hidden_1", "beta/output"} if model.params.learn_beta else set())
+    if learned:
+        assert [layer.decay() for layer in model.network.layers] == [
+            pytest.approx(run.data.metrics[name]) for name in ("beta/hidden_1", "beta/output")
+        ]
     stem = Path(dataset).stem
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {f"{stem}-train", f"{stem}-test"}
     card = MODEL_CARD.read_text()
-    assert card.startswith(f"# A spiking network for {stem}: {np.prod(shape)}-40-{len(class_names)}, 4 steps\n")
+    network = describe_network(model.params.layers, shape, len(class_names))
+    assert card.startswith(f"# A spiking network for {stem}: {network}, 4 steps\n")
     assert ("`spike_train`" in card) == (coding == "rate")
 
     assert str(workspace).encode() not in MODEL_CARD.read_bytes() + ONNX_MODEL.read_bytes() + MODEL.read_bytes()

@@ -29,7 +29,7 @@ def test_a_model_without_a_run_gets_one(workspace, stage):
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("lifline").experiment_id])
     assert run.data.tags["model_sha256"] == sha256_of(MODEL)
-    assert run.data.params["network.hidden"] == "[20]"
+    assert run.data.params["network.layers"] == "20"
     assert run.data.tags["test/total"] == "500"
 
 

@@ -46,7 +46,7 @@ def quick_model(folders: pytest.TempPathFactory, params: Params, training_images
 def _train(params: Params, training_images: LabelledImages) -> bytes:
     quick = changed(
         params,
-        network={"hidden": NUM_HIDDEN, "num_steps": NUM_STEPS, "beta": 0.9},
+        network={"layers": "-".join(map(str, NUM_HIDDEN)), "num_steps": NUM_STEPS, "beta": 0.9},
         train={"epochs": 3, "batch_size": 100, "learning_rate": 3e-3, "loss": "rate_mse"},
     )
     state = TrainingState(new_network(quick.network, MNIST, seed=1), seed=1)
@@ -59,7 +59,7 @@ def untrained_model(
     folders: pytest.TempPathFactory, params: Params, dataset: DatasetInfo, coding: Coding = "constant"
 ) -> Path:
     """The ONNX file of an untrained network for the images of a data set, made once for all processes of a run."""
-    small = changed(params, network={"hidden": [30], "num_steps": NUM_STEPS, "beta": 0.9, "coding": coding})
+    small = changed(params, network={"layers": "4C3-MP2-30", "num_steps": NUM_STEPS, "beta": 0.9, "coding": coding})
     network = new_network(small.network, dataset, seed=1)
     name = f"{dataset.name} by {coding}.onnx"
     return once(folders, name, lambda path: write_bytes(path, exported(small, network, dataset)))

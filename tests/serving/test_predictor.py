@@ -66,7 +66,7 @@ def without_seal(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
     silent = onnx.load(model)
-    (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.projection.bias"))
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
     without_seal(silent)
     onnx.save(silent, tmp_path / "silent.onnx")
@@ -157,7 +157,9 @@ def test_images_of_any_shape_are_seen_as_the_network_codes_them(tmp_path_factory
     assert prediction.classes == list(dataset.class_names)
     assert prediction.decided in dataset.class_names
     assert prediction.spikes.shape == (NUM_STEPS, len(dataset.class_names))
-    assert prediction.hidden_spikes.shape == (NUM_STEPS, 30)
+    _, height, width = dataset.shape
+    num_hidden = 4 * ((height - 2) // 2) * ((width - 2) // 2) + 30  # of 4C3-MP2-30
+    assert prediction.hidden_spikes.shape == (NUM_STEPS, num_hidden)
     for found, again in zip(prediction, repeated, strict=True):
         np.testing.assert_array_equal(found, again)
 
@@ -188,7 +190,7 @@ def test_a_model_that_fails_is_refused(model, tmp_path):
 def test_a_model_that_names_another_file_as_its_data_is_refused(model, tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     outside = without_seal(onnx.load(model))
-    (bias,) = (tensor for tensor in outside.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    (bias,) = (tensor for tensor in outside.graph.initializer if tensor.name.endswith("layers.2.projection.bias"))
     (tmp_path / "weights.bin").write_bytes(bias.raw_data)
     onnx.external_data_helper.set_external_data(bias, place.format(folder=tmp_path, name=tmp_path.name))
     bias.ClearField("raw_data")
@@ -199,7 +201,7 @@ def test_a_model_that_names_another_file_as_its_data_is_refused(model, tmp_path,
 
 def test_a_model_whose_weights_are_shorter_than_their_shape_is_refused(model, tmp_path):
     huge = without_seal(onnx.load(model))
-    (bias,) = (tensor for tensor in huge.graph.initializer if tensor.name.endswith("layers.2.bias"))
+    (bias,) = (tensor for tensor in huge.graph.initializer if tensor.name.endswith("layers.2.projection.bias"))
     for shape in ([2**36], [2**40, 2**40], [-1], [11]):
         bias.dims[:] = shape
         (tmp_path / "huge.onnx").write_bytes(huge.SerializeToString())

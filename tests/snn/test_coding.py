@@ -25,8 +25,8 @@ def snntorch_latency(images, num_steps):
     return spikegen.latency(images, num_steps=num_steps, linear=True, normalize=True, clip=True, threshold=0.01)
 
 
-def network_of(coding, num_steps=7, hidden=(5,), threshold=0.5):
-    return SpikingNetwork([2, 3], hidden, 3, Lif(0.9, threshold), num_steps, seed=1, coding=coding)
+def network_of(coding, num_steps=7, layers="5", threshold=0.5):
+    return SpikingNetwork.from_layers(layers, [2, 3], 3, Lif(0.9, threshold), num_steps, seed=1, coding=coding)
 
 
 def images_of(count=4, seed=0):
@@ -118,8 +118,8 @@ def test_a_number_of_steps_that_is_none_is_refused(code, num_steps):
 
 def simulated(network, train):
     """The network on one image's spikes `[T, N]`, number by number; returns output spikes and membranes `[T][C]`."""
-    beta, threshold = network.neuron.beta, network.neuron.threshold
-    layers = [(layer.weight.tolist(), layer.bias.tolist()) for layer in network.layers]
+    beta, threshold = network.layers[0].neuron.beta, network.layers[0].neuron.threshold
+    layers = [(each.projection.weight.tolist(), each.projection.bias.tolist()) for each in network.layers]
     membranes = [[0.0] * len(bias) for _, bias in layers]
     fired = [[0.0] * len(bias) for _, bias in layers]
     spikes_out, membranes_out = [], []
@@ -147,9 +147,9 @@ def latency_by_hand(image, num_steps):
     ]
 
 
-@pytest.mark.parametrize("hidden", [(5,), (6, 5)])
-def test_a_network_that_codes_by_latency_does_what_a_simulation_by_hand_does(hidden):
-    network = network_of("latency", hidden=hidden, threshold=0.2)
+@pytest.mark.parametrize("layers", ["5", "6-5"])
+def test_a_network_that_codes_by_latency_does_what_a_simulation_by_hand_does(layers):
+    network = network_of("latency", layers=layers, threshold=0.2)
     record = network(images_of())
     assert record.spikes.sum() > 0
     for i, image in enumerate(images_of()):

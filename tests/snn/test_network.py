@@ -33,10 +33,10 @@ def images(count=5, seed=0):
 
 
 def test_learns_as_the_tutorials_network_does():
-    ours = SpikingNetwork([12], [30], 4, Lif(0.95), 8, seed=3)
+    ours = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8, seed=3)
     theirs = TutorialNetwork(12, 30, 4, beta=0.95, num_steps=8)
-    theirs.fc1.load_state_dict(ours.layers[0].state_dict())
-    theirs.fc2.load_state_dict(ours.layers[1].state_dict())
+    theirs.fc1.load_state_dict(ours.layers[0].projection.state_dict())
+    theirs.fc2.load_state_dict(ours.layers[1].projection.state_dict())
     labels = torch.tensor([0, 1, 2, 3, 0])
 
     record = ours(images())
@@ -53,7 +53,7 @@ def test_learns_as_the_tutorials_network_does():
 
 
 def test_a_second_hidden_layer_is_the_same_neurons_on_currents_that_change():
-    network = SpikingNetwork([12], [30, 20], 4, Lif(0.9, 0.2), 8, seed=3)
+    network = SpikingNetwork.from_layers("30-20", [12], 4, Lif(0.9, 0.2), 8, seed=3)
     neurons = [snntorch.Leaky(beta=0.9, threshold=0.2) for _ in network.layers]
     membranes = [neuron.init_leaky() for neuron in neurons]
     spikes, counts = [], [torch.zeros(5, 30), torch.zeros(5, 20)]
@@ -71,15 +71,15 @@ def test_a_second_hidden_layer_is_the_same_neurons_on_currents_that_change():
         assert torch.equal(ours, theirs)
 
     torch.stack(spikes).mean().backward()
-    expected = [layer.weight.grad.clone() for layer in network.layers]
+    expected = [layer.projection.weight.grad.clone() for layer in network.layers]
     network.zero_grad()
     record.spikes.mean().backward()
     for layer, gradient in zip(network.layers, expected, strict=True):
-        torch.testing.assert_close(layer.weight.grad, gradient)
+        torch.testing.assert_close(layer.projection.weight.grad, gradient)
 
 
 def test_the_input_layer_is_computed_once_for_a_static_image():
-    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     shapes = []
     network.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(list(output.shape)))
     network(images())
@@ -87,20 +87,20 @@ def test_the_input_layer_is_computed_once_for_a_static_image():
 
 
 def test_a_static_image_equals_the_same_image_at_every_step():
-    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     static, moving = network(images()), network(images().expand(8, -1, -1))
     assert torch.equal(static.spikes, moving.spikes)
     torch.testing.assert_close(static.membrane, moving.membrane)
 
 
 def test_the_record_has_time_first():
-    record = SpikingNetwork([12], [30], 4, Lif(0.95), 8)(images())
+    record = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)(images())
     assert record.spikes.shape == record.membrane.shape == (8, 5, 4)
     assert [counts.shape for counts in record.hidden_counts] == [(5, 30)]
 
 
 def test_a_call_leaves_no_trace():
-    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     first, _, again = network(images()), network(images(seed=1)), network(images())
     assert torch.equal(first.membrane, again.membrane)
 
@@ -109,16 +109,16 @@ def test_the_seed_decides_the_weights_and_disturbs_no_other():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one, two, other = (SpikingNetwork([12], [30], 4, Lif(0.9), 8, seed=seed) for seed in (7, 7, 8))
+    one, two, other = (SpikingNetwork.from_layers("30", [12], 4, Lif(0.9), 8, seed=seed) for seed in (7, 7, 8))
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(one.layers[0].weight, two.layers[0].weight)
-    assert torch.equal(one.layers[1].bias, two.layers[1].bias)
-    assert not torch.equal(one.layers[0].weight, other.layers[0].weight)
+    assert torch.equal(one.layers[0].projection.weight, two.layers[0].projection.weight)
+    assert torch.equal(one.layers[1].projection.bias, two.layers[1].projection.bias)
+    assert not torch.equal(one.layers[0].projection.weight, other.layers[0].projection.weight)
 
 
 def test_the_network_flattens():
-    network = SpikingNetwork([3, 2, 2], [30], 4, Lif(0.95), 8)
-    flat = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [3, 2, 2], 4, Lif(0.95), 8)
+    flat = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     assert torch.equal(network(images().unflatten(1, (3, 2, 2))).membrane, flat(images()).membrane)
     moving = images(40).unflatten(0, (8, 5))
     assert torch.equal(network(moving.unflatten(2, (3, 2, 2))).membrane, flat(moving).membrane)
@@ -126,20 +126,20 @@ def test_the_network_flattens():
 
 @pytest.mark.parametrize("shape", [(12,), (5, 11), (5, 3, 4), (2, 8, 5, 12), ()])
 def test_images_of_another_shape_are_refused(shape):
-    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     with pytest.raises(ValueError, match=r"^images have the shape \[.*\]; allowed are \[B, 12\] and \[T, B, 12\]$"):
         network(torch.zeros(shape))
 
 
 def test_images_with_steps_of_their_own_take_no_number_of_steps():
-    network = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     with pytest.raises(ValueError, match="num_steps is 3; allowed is none where images have steps"):
         network(images(40).unflatten(0, (8, 5)), num_steps=3)
 
 
 def test_images_are_constant_unless_asked_otherwise():
-    plain = SpikingNetwork([12], [30], 4, Lif(0.95), 8)
-    constant = SpikingNetwork([12], [30], 4, Lif(0.95), 8, coding="constant")
+    plain = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
+    constant = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8, coding="constant")
     assert plain.coding == "constant"
     assert torch.equal(plain(images()).membrane, constant(images()).membrane)
     inputs, num_steps = plain.encode(images())
@@ -149,23 +149,25 @@ def test_images_are_constant_unless_asked_otherwise():
 
 @pytest.mark.parametrize("coding", ["latency", "rate"])
 def test_a_coded_image_has_steps_for_the_first_layer(coding):
-    network = SpikingNetwork([3, 2, 2], [30], 4, Lif(0.95), 8, coding=coding)
+    network = SpikingNetwork.from_layers("30", [3, 2, 2], 4, Lif(0.95), 8, coding=coding)
     shapes = []
     network.layers[0].register_forward_hook(lambda module, inputs, output: shapes.append(list(inputs[0].shape)))
     record = network(images().unflatten(1, (3, 2, 2)), num_steps=6)
-    assert shapes == [[6, 5, 12]]
+    assert shapes == [[6, 5, 3, 2, 2]]
     assert record.spikes.shape == (6, 5, 4)
     assert network.encode(images().unflatten(1, (3, 2, 2)))[1] is None
 
 
 def test_an_unknown_coding_is_refused():
     with pytest.raises(ValueError, match=r"^coding is 'delta'; allowed are constant, latency, rate$"):
-        SpikingNetwork([12], [30], 4, Lif(0.95), 8, coding="delta")
+        SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8, coding="delta")
 
 
 def test_the_weights_are_the_same_whatever_the_coding():
-    one, other = (SpikingNetwork([12], [30], 4, Lif(0.9), 8, seed=7, coding=c) for c in ("constant", "rate"))
-    assert torch.equal(one.layers[0].weight, other.layers[0].weight)
+    one, other = (
+        SpikingNetwork.from_layers("30", [12], 4, Lif(0.9), 8, seed=7, coding=c) for c in ("constant", "rate")
+    )
+    assert torch.equal(one.layers[0].projection.weight, other.layers[0].projection.weight)
 
 
 def test_a_neuron_is_a_value():

@@ -41,6 +41,7 @@ def epoch_report(**values):
             "images_per_second": 1000.0,
             "seconds": 2.0,
             "steps_per_loss": 4,
+            "betas": [],
             **values,
         }
     )

@@ -35,7 +35,7 @@ def labelled(count, seed=0):
 
 
 def fresh(params):
-    network = SpikingNetwork([1, 6, 6], [12], 2, Lif(0.9, 0.5), 8, params.train.seed, params.network.coding)
+    network = SpikingNetwork.from_layers("12", [1, 6, 6], 2, Lif(0.9, 0.5), 8, params.train.seed, params.network.coding)
     return TrainingState(network, params.train.seed)
 
 

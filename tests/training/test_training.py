@@ -15,7 +15,7 @@ from tests.conftest import MNIST, changed, first
 
 @pytest.fixture
 def small(params):
-    return changed(params, network={"hidden": [50], "num_steps": 8}, train={"epochs": 2, "batch_size": 64})
+    return changed(params, network={"layers": "50", "num_steps": 8}, train={"epochs": 2, "batch_size": 64})
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_spike_penalty_makes_the_hidden_layer_fire_less(small, images):
 
 
 def test_several_hidden_layers_learn(small, images):
-    small = changed(small, network={"hidden": [50, 30]}, train={"learning_rate": 0.005, "epochs": 4})
+    small = changed(small, network={"layers": "50-30"}, train={"learning_rate": 0.005, "epochs": 4})
     network, reports = train(small, images)
     assert reports[-1].validation_accuracy > 0.7
     assert set(evaluated(network, small, images[1]).spikes) == {
@@ -128,7 +128,7 @@ def test_augmentation_changes_what_is_learnt_from_alone(small, images, monkeypat
     assert sum(seen) == 2 * len(images[0].labels)  # no validation image is
     monkeypatch.undo()
     bent = train(changed(small, augmentation={"elastic": 1.0}), images)[0]
-    assert not torch.equal(plain.layers[0].weight, bent.layers[0].weight)
+    assert not torch.equal(plain.layers[0].projection.weight, bent.layers[0].projection.weight)
 
 
 ALL_STATE = {
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops(small, images, value):
     def poison(step):
         if step.iteration == 12:
             with torch.no_grad():
-                state.network.layers[1].bias.fill_(value)
+                state.network.layers[1].projection.bias.fill_(value)
 
     with pytest.raises(TrainingError, match=r"loss is nan at iteration 13, .*learning_rate than 0\.0005"):
         list(fit(state, *images, small, poison))
@@ -223,10 +223,29 @@ def test_a_validation_loss_that_is_not_finite_stops(small, images, value):
     def poison_the_last(step):
         if step.iteration == 16:
             with torch.no_grad():
-                state.network.layers[1].bias.fill_(value)
+                state.network.layers[1].projection.bias.fill_(value)
 
     with pytest.raises(TrainingError, match=r"the validation loss is nan after epoch 1, .*learning_rate than 0\.0005"):
         list(fit(state, *images, small, poison_the_last))
+
+
+@pytest.mark.parametrize(
+    ("iteration", "message"), [(5, "learned beta is nan after 5"), (16, "learned beta is nan after")]
+)
+def test_a_learned_decay_that_is_no_number_is_told_as_the_loss_is(small, images, iteration, message):
+    """A membrane that runs away takes the decay's gradient, and then the decay, with it."""
+    small = changed(small, network={"learn_beta": True})
+    state = fresh(small)
+
+    def poison(step):
+        if step.iteration == iteration:
+            with torch.no_grad():
+                for layer in state.network.layers:
+                    layer.beta_logit.fill_(torch.nan)
+                    layer.projection.weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match=rf"{message}.*learning_rate than 0\.0005"):
+        list(fit(state, *images, small, poison))
 
 
 def test_a_device_that_is_not_there_is_named():

@@ -42,7 +42,7 @@ class FakeTraining:
         accuracy = 1 - abs(params.network.beta - 0.8)
         for epoch in (1, 2):
             self.during()
-            yield EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4)
+            yield EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
         yield Score(accuracy, {}, {"synaptic_operations_per_image": 1.0})
 
 

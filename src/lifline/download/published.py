@@ -14,7 +14,7 @@ from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.download.idx import decode_idx
 from lifline.errors import DataError, ParamsError
-from lifline.params import parse_yaml
+from lifline.params.document import parse_yaml
 
 DESCRIPTION = "dataset.yaml"
 Sum = Annotated[str, Field(pattern="^[0-9a-f]+$")]

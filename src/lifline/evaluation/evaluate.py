@@ -10,16 +10,16 @@ from torch import Tensor
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
 from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
+from lifline.layers import OUTPUT, layer_names
 from lifline.models.model import Model, run_over
 from lifline.snn.decoding import decode
 
-OUTPUT = "output"
 PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
 PICOJOULES_PER_ADDITION = 0.9
 """Of 32-bit floating point at 45 nm: M. Horowitz, Computing's energy problem, ISSCC 2014."""
 
 NUM_BINS = 50
-MAX_STOPS = 25
+MAX_STOPS = 10
 """Each stop costs a look at all images."""
 
 
@@ -48,16 +48,19 @@ class Evaluation(NamedTuple):
     """The decided classes under each decoding, int64, one for each image."""
 
     class_names: tuple[str, ...]
-    num_inputs: int
-    """Values of an image."""
+    input_spikes: Tensor | None
+    """Of each pixel over all images that were coded as spikes, int64 `[N]`; None where each was shown as it is."""
 
-    input_spikes: int | None
-    """Of all images that were coded as spikes; None where each was shown as it is."""
+    fan_outs: list[Tensor]
+    """Of the pixels and of each hidden layer: synapses that a spike of each reaches, int64 `[N]`."""
 
     confidences: Tensor
     """The share of the output spikes that the decided class has, 0 to 1, one for each image."""
 
     num_steps: int
+
+    beta: dict[str, float]
+    """Membrane decay by layer."""
 
     spikes: dict[str, Tensor]
     """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
@@ -89,6 +92,7 @@ class Evaluation(NamedTuple):
             multiply_accumulates_per_image=self._multiply_accumulates_per_image(),
             energy_nanojoules_per_image=self._nanojoules_per_image(),
             silent_hidden_neurons=(hidden == 0).double().mean().item(),
+            beta=self.beta,
         )
 
     def as_stop(self) -> Stop:
@@ -121,11 +125,8 @@ class Evaluation(NamedTuple):
         return {name: right.mean().item() for name, right in of_class.items() if len(right)}
 
     def _multiply_accumulates_per_image(self) -> int:
-        """Of the first layer where it sees a constant image, which is computed once."""
-        if self.input_spikes is not None:
-            return 0
-        first = next(iter(self.spikes.values()))
-        return self.num_inputs * len(first)
+        """Of the first layer where it sees a constant image, which is computed once; none for what pads it."""
+        return int(self.fan_outs[0].sum()) if self.input_spikes is None else 0
 
     def _nanojoules_per_image(self) -> float:
         """An estimate from the arithmetic alone: additions for spikes, multiplications for the image."""
@@ -139,10 +140,11 @@ class Evaluation(NamedTuple):
         return {layer: count.sum().item() / len(self.labels) for layer, count in self.spikes.items()}
 
     def _synaptic_operations_per_image(self) -> float:
-        """Spikes times fan-out: each reaches every neuron of the next layer; output spikes reach nothing."""
-        fan_outs = [len(counts) for counts in self.spikes.values()]
-        sources = [self.input_spikes or 0, *(int(counts.sum()) for counts in self.spikes.values())]
-        return sum(spikes * fan_out for spikes, fan_out in zip(sources, fan_outs, strict=False)) / len(self.labels)
+        """Spikes times fan-out; output spikes reach nothing."""
+        inputs = torch.zeros_like(self.fan_outs[0]) if self.input_spikes is None else self.input_spikes
+        sources = [inputs, *self.spikes.values()]
+        reached = [int((spikes * fan_out).sum()) for spikes, fan_out in zip(sources, self.fan_outs, strict=False)]
+        return sum(reached) / len(self.labels)
 
     def _num_correct(self, decoding: Decoding) -> int:
         return int((self.predictions[decoding] == self.labels).sum())
@@ -154,7 +156,7 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
     spikes: list[list[Tensor]] = []
     is_coded = network.coding != "constant"
-    input_spikes, output_counts = 0, []
+    input_spikes, output_counts = torch.zeros(math.prod(network.input_shape), dtype=torch.int64), []
     for look in run_over(network, data, num_steps):
         record = look.record
         for how, decided_so_far in predictions.items():
@@ -163,19 +165,20 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         counts = [*record.hidden_counts, output_counts[-1]]
         spikes.append([count.sum(0).long() for count in counts])
         if is_coded:
-            input_spikes += int(look.inputs.count_nonzero())
+            input_spikes += look.inputs.count_nonzero((0, 1)).flatten().cpu()
     decided = torch.cat(predictions[model.params.decoding])
     by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
-    names = [*(f"hidden_{i}" for i in range(1, len(by_layer))), OUTPUT]
+    names = layer_names(len(by_layer))
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
         predictions={how: torch.cat(batches).cpu() for how, batches in predictions.items()},
         class_names=model.dataset.class_names,
-        num_inputs=math.prod(network.input_shape),
         input_spikes=input_spikes if is_coded else None,
+        fan_outs=[layer.fan_out().flatten() for layer in network.layers],
         confidences=_shares(torch.cat(output_counts), decided).cpu(),
         num_steps=num_steps or network.num_steps,
+        beta={name: layer.decay() for name, layer in zip(names, network.layers, strict=True)},
         spikes=dict(zip(names, by_layer, strict=True)),
     )
 

@@ -43,6 +43,9 @@ class EvaluationMetrics(_Frozen):
     silent_hidden_neurons: Share
     """Hidden neurons that fire for no image."""
 
+    beta: dict[str, Share]
+    """Membrane decay by layer, as it was set or learned."""
+
 
 class Stop(_Frozen):
     """A network that is stopped after some of its steps: how good it is then, and what it has cost."""

@@ -12,7 +12,7 @@ import torch
 from lifline.device import describe_device
 from lifline.params import Params
 
-COMPUTING = ("choices.py", "data", "device.py", "evaluation", "models", "params.py", "snn", "training")
+COMPUTING = ("choices.py", "data", "device.py", "evaluation", "layers.py", "models", "params", "snn", "training")
 """What decides how a training ends and how it is judged; the stages depend on those of it that they reach."""
 
 LIBRARIES = ("torch", "numba")

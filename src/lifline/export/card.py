@@ -10,6 +10,7 @@ from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
 from lifline.evaluation.report import EvaluationReport, Stop
 from lifline.export.onnx import Comparison, input_name
+from lifline.layers import describe_network, shapes_of
 from lifline.params import Params
 
 CONFIDENCE = 0.95
@@ -59,15 +60,15 @@ def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, c
 
 def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison) -> Iterator[str]:
     network, held_out, info = params.network, params.data.validation_size, dataset.info
-    sizes = "-".join(str(size) for size in (math.prod(info.shape), *network.hidden, len(info.class_names)))
+    layers = describe_network(network.layers, info.shape, len(info.class_names))
     low, high = wilson_interval(evaluation.correct, evaluation.total)
-    yield f"# A spiking network for {info.title}: {sizes}, {network.num_steps} steps"
+    yield f"# A spiking network for {info.title}: {layers}, {network.num_steps} steps"
     yield ""
     yield (
         f"**{evaluation.accuracy:.2%} of the {evaluation.total:,} test images** ({CONFIDENCE:.0%} confidence "
         f"interval {low:.2%} to {high:.2%}, Wilson), decided by `{network.decoding}`. Leaky integrate-and-fire "
-        f"neurons, beta {network.beta:g}, threshold {network.threshold:g}, trained by backpropagation through time "
-        f"with the surrogate gradient `{network.surrogate}`. Made by lifline."
+        f"neurons, beta {_each(evaluation.beta.values())}, threshold {_each(network.thresholds)}, trained by "
+        f"backpropagation through time with the surrogate gradient `{network.surrogate}`. Made by lifline."
     )
     yield ""
     yield from _table(["", ""], [
@@ -77,6 +78,12 @@ def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, com
                   f"{len(dataset.test.labels):,} test images"],
         ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],
     ])  # fmt: skip
+
+
+def _each(values: Iterable[float]) -> str:
+    """One value where all layers have the same."""
+    written = [f"{value:.4g}" for value in values]
+    return written[0] if len(set(written)) == 1 else " and ".join([", ".join(written[:-1]), written[-1]])
 
 
 def _described(info: DatasetInfo) -> str:
@@ -132,7 +139,8 @@ def _use(params: Params, info: DatasetInfo) -> Iterator[str]:
         else f"`image`: float32 `[batch, {shape}]` in [0, 1]{CODED[params.network.coding]}"
     )
     hidden = (
-        f"`hidden_{i}` float32 `[{network.num_steps}, batch, {size}]`" for i, size in enumerate(network.hidden, 1)
+        f"`hidden_{i}` float32 `[{network.num_steps}, batch, {', '.join(map(str, shapes.neurons))}]`"
+        for i, shapes in enumerate(shapes_of(network.layers, info.shape), 1)
     )
     yield from ("", "## Use", "")
     yield (

@@ -18,6 +18,7 @@ from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
+from lifline.layers import layer_names
 from lifline.models.model import run_over
 from lifline.params import Params
 from lifline.snn.decoding import decode
@@ -61,7 +62,7 @@ class _Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         *hidden, output = trace(self.network, inputs)
-        decided = decode(Record(*output, [layer.spikes.sum(0) for layer in hidden]), self.decoding)
+        decided = decode(Record(*output, hidden_counts=[]), self.decoding)
         return *output, decided, *(layer.spikes for layer in hidden)
 
 
@@ -87,13 +88,14 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
     Input `image`: float32 `[batch, C, H, W]` in [0, 1]; of a network whose images are coded by rate, `spike_train`:
     float32 0 or 1, `[T, batch, C, H, W]`, since ONNX Runtime draws no numbers that others can repeat. Outputs `spikes`
     and `membrane`: float32 `[T, batch, classes]`; `class`: int64 `[batch]`; `hidden_1` and so on, each hidden layer's
-    spikes: float32 `[T, batch, neurons]`. ONNX Runtime reads it from 1.15 on.
+    spikes: float32 `[T, batch, neurons]`, or behind a convolution `[T, batch, C, H, W]`. ONNX Runtime reads it from
+    1.15 on.
 
     Equal networks give equal bytes. The last of them are the metadata's entry `sha256`, the SHA-256 of all bytes
     before that entry, in hexadecimal: a file that was damaged is known by it.
     """
     name = input_name(network.coding)
-    classifier = _Classifier(network, decoding).eval().requires_grad_(False)
+    classifier = _Classifier(network.frozen(), decoding).eval()
     steps = [network.num_steps] if name == SPIKE_TRAIN else []
     example = torch.zeros(*steps, 2, *network.input_shape)
     with _quietly():
@@ -126,7 +128,7 @@ def compare_with_network(
     class_mismatches = spike_mismatches = spikes_compared = 0
     largest_difference = 0.0
     for images, inputs, record, _ in run_over(network, data):
-        shown = inputs.unflatten(-1, network.input_shape) if name == SPIKE_TRAIN else images
+        shown = inputs if name == SPIKE_TRAIN else images
         spikes, membrane, decided, *hidden = session.run(_output_names(network), {name: shown.numpy()})
         with torch.no_grad():
             expected_hidden = [layer.spikes for layer in trace(network, shown)[:-1]]
@@ -139,7 +141,7 @@ def compare_with_network(
 
 
 def _output_names(network: SpikingNetwork) -> list[str]:
-    return [*OUTPUT_NAMES, *(f"hidden_{i}" for i in range(1, len(network.layers)))]
+    return [*OUTPUT_NAMES, *layer_names(len(network.layers))[:-1]]
 
 
 def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -35,12 +35,14 @@ def evaluation_figures(model: Model, data: LabelledImages, evaluations: Sequence
     """
     whole = evaluations[-1]
     label, decided = int(whole.labels[0]), int(whole.decided[0])
-    first = next(run_over(model.network, data)).inputs[..., :1, :].unflatten(-1, model.network.input_shape)
+    inputs = next(run_over(model.network, data)).inputs
+    first = inputs[:1] if model.network.coding == "constant" else inputs[:, :1]
     layers = trace(model.network, first)
+    thresholds = [layer.neuron.threshold for layer in model.network.layers]
     return (
         draw_evaluation(evaluations, mistakes(data, whole))
-        | draw_trace(data.images[0], label, decided, layers, model.network.neuron.threshold, model.dataset.class_names)
-        | draw_weights(model.network.layers[0].weight.cpu(), model.network.input_shape)
+        | draw_trace(data.images[0], label, decided, layers, thresholds, model.dataset.class_names)
+        | draw_weights(model.network.layers[0])
     )
 
 

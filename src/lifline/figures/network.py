@@ -1,7 +1,7 @@
 """Figures of a network at work: spikes, membranes and weights."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,8 +22,9 @@ from lifline.figures.style import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from lifline.snn.layer import SpikingLayer
     from lifline.snn.trace import LayerTrace
 
 MAX_TRACED = 5
@@ -37,12 +38,12 @@ def draw_trace(
     label: int,
     decided: int,
     layers: Sequence["LayerTrace"],
-    threshold: float,
+    thresholds: Sequence[float],
     class_names: Sequence[str],
 ) -> dict[str, bytes]:
-    """Draw spikes and membranes of every layer for one image `[C, H, W]`, whose traces are `[T, 1, N]`."""
-    spikes = [layer.spikes[:, 0].cpu().numpy() for layer in layers]
-    membranes = [layer.membrane[:, 0].cpu().numpy() for layer in layers]
+    """Draw spikes and membranes of every layer for one image `[C, H, W]`, whose traces are of a batch of 1."""
+    spikes = [layer.spikes.flatten(1).cpu().numpy() for layer in layers]
+    membranes = [layer.membrane.flatten(1).cpu().numpy() for layer in layers]
     shown = classes_to_draw(spikes[-1].sum(0), decided)
     output, names = spikes[-1][:, shown], [short(class_names[i]) for i in shown]
     with drawing("raster.png", 2, len(layers) + 1, width=4 * (len(layers) + 1), height=6) as (figures, axes):
@@ -51,22 +52,25 @@ def draw_trace(
         for axis, fired, name in zip(axes[0, 1:-1], spikes, _hidden_names(len(layers) - 1), strict=False):
             raster(axis, fired, name)
         raster(axes[0, -1], output, of_classes("output", len(shown), len(class_names)), names)
-        for axis, fired, membrane in zip(axes[1, 1:-1], spikes, membranes, strict=False):
+        for axis, fired, membrane, threshold in zip(axes[1, 1:-1], spikes, membranes, thresholds, strict=False):
             _hidden_membranes(axis, membrane, fired, threshold)
-        _output_membranes(axes[1, -1], membranes[-1], decided, threshold, short(class_names[decided], 12))
+        _output_membranes(axes[1, -1], membranes[-1], decided, thresholds[-1], short(class_names[decided], 12))
     return figures
 
 
-def draw_weights(weights: "Tensor", input_shape: Sequence[int]) -> dict[str, bytes]:
-    """Draw the weights `[H, N]` of the first layer as images: those of the largest norm first, evenly picked."""
-    order = weights.norm(dim=1).argsort(descending=True)
+def draw_weights(layer: "SpikingLayer") -> dict[str, bytes]:
+    """Draw the weights of the first layer as images, a neuron's or a filter's each: evenly picked, by their norm."""
+    weights = cast("nn.Linear | nn.Conv2d", layer.projection).weight.detach().cpu()
+    is_filter = weights.dim() > 2  # noqa: PLR2004
+    order = weights.flatten(1).norm(dim=1).argsort(descending=True)
     picked = weights[order][np.linspace(0, len(order) - 1, min(NUM_WEIGHTS, len(order))).astype(int)]
     scale = float(picked.abs().quantile(0.995)) or 1.0
     with drawing("weights.png", width=10, height=4.5) as (figures, axis):
-        images = picked.reshape(-1, *input_shape).mean(1).numpy()  # over the channels
+        images = (picked if is_filter else picked.reshape(-1, *layer.input_shape)).mean(1).numpy()  # over the channels
         show_images(axis, images, columns=12, cmap="RdBu_r", vmin=-scale, vmax=scale)
         axis.figure.colorbar(axis.images[0], ax=axis, label="weight", shrink=0.6)
-        axis.set_title(f"First layer: {len(picked)} of {len(weights)} neurons, by the norm of their weights")
+        what = "filters" if is_filter else "neurons"
+        axis.set_title(f"First layer: {len(picked)} of {len(weights)} {what}, by the norm of their weights")
     return figures
 
 

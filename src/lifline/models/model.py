@@ -13,7 +13,8 @@ from lifline.data.batches import batches_in_order
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.data.tensor_file import DamagedError, pack, unpack
-from lifline.errors import ModelError
+from lifline.errors import ModelError, ParamsError
+from lifline.layers import LayersError
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif
@@ -23,7 +24,7 @@ BATCH_SIZE = 500
 """Images at once where nothing is learned, at most."""
 
 MAX_VALUES = 50_000_000
-"""Of what a network is shown at once then."""
+"""Of a layer over all steps then."""
 
 CODING_SEED = 0
 """Draws the spikes of images that are only looked at, so that networks are compared on the same ones."""
@@ -50,8 +51,15 @@ class _Header(BaseModel):
 
 
 def new_network(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
-    """Make an untrained network for the images of a data set."""
-    return _build(params, dataset, seed)
+    """Make an untrained network for the images of a data set.
+
+    Raises:
+        ParamsError: the layers do not fit the images.
+    """
+    try:
+        return _build(params, dataset, seed)
+    except LayersError as error:
+        raise ParamsError(f"network.layers {error}") from None
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -67,7 +75,7 @@ def model_bytes(model: Model) -> bytes:
 
 
 def load_model(path: Path) -> Model:
-    """Rebuild a network from its file alone.
+    """Rebuild a network from its file alone; it learns no more.
 
     Raises:
         ModelError: the file is missing, damaged, or not a model of lifline's.
@@ -78,14 +86,14 @@ def load_model(path: Path) -> Model:
         network = _with_weights(described, weights)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; `dvc repro train` makes it") from None
-    except (DamagedError, RuntimeError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from None
     except ValidationError:
         raise ModelError(
             f"{path} is not a model of this version of lifline: its header has no params that are allowed; "
             "`dvc repro train` trains one"
         ) from None
-    return Model(network.eval(), described.network, described.dataset)
+    except (DamagedError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from None
+    return Model(network.eval().requires_grad_(False), described.network, described.dataset)
 
 
 def load_model_for(params: NetworkParams, dataset: DatasetInfo, path: Path) -> Model:
@@ -117,7 +125,7 @@ class Look(NamedTuple):
     """`[B, C, H, W]`."""
 
     inputs: Tensor
-    """What its first layer took: pixels `[B, N]`, or where images are coded as spikes, those: `[T, B, N]`."""
+    """What its first layer took: pixels `[B, C, H, W]`, or where images are coded as spikes, `[T, B, C, H, W]`."""
 
     record: Record
 
@@ -142,14 +150,20 @@ def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | Non
 
 
 def _batch_size(network: SpikingNetwork) -> int:
-    num_values = math.prod(network.input_shape) * network.num_steps
+    shapes = [network.input_shape, *(layer.projected_shape for layer in network.layers)]
+    num_values = max(map(math.prod, shapes)) * network.num_steps
     return max(1, min(BATCH_SIZE, MAX_VALUES // num_values))
 
 
 def _build(params: NetworkParams, dataset: DatasetInfo, seed: int) -> SpikingNetwork:
-    neuron = Lif(params.beta, params.threshold, params.surrogate, params.spike_delay)
-    num_classes, coding = len(dataset.class_names), params.coding
-    return SpikingNetwork(dataset.shape, params.hidden, num_classes, neuron, params.num_steps, seed, coding)
+    neurons = [
+        Lif(beta, threshold, params.surrogate, params.spike_delay)
+        for beta, threshold in zip(params.betas, params.thresholds, strict=True)
+    ]
+    return SpikingNetwork.from_layers(
+        params.layers, dataset.shape, len(dataset.class_names), neurons, params.num_steps,
+        seed, params.coding, params.learn_beta,
+    )  # fmt: skip
 
 
 def _with_weights(header: _Header, weights: dict[str, Tensor]) -> SpikingNetwork:

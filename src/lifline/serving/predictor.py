@@ -103,7 +103,7 @@ class Predictor:
             output, (number,), *hidden = self.session.run(
                 ["spikes", "class", *self.hidden], {self.input: self._shown(image)}
             )
-            hidden_spikes = np.concatenate(hidden, axis=-1)[:, 0] > 0
+            hidden_spikes = np.concatenate([each.reshape(len(each), -1) for each in hidden], axis=1) > 0
         except Exception as error:  # ONNX Runtime's have no common class
             raise ModelError(f"{self.name} fails: {_first_line(error)}") from None
         decided = int(number)

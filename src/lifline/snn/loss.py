@@ -28,6 +28,11 @@ def count_ce(record: Record, labels: Tensor) -> Tensor:
     return cross_entropy(record.spikes.sum(0), labels)
 
 
+def rate_ce(record: Record, labels: Tensor) -> Tensor:
+    """Cross-entropy on the spikes of every step, the mean over steps: snnTorch's `ce_rate_loss`, tutorial 6."""
+    return cross_entropy(record.spikes.permute(2, 0, 1)[None], labels.expand(1, len(record.spikes), -1))
+
+
 def rate_mse(record: Record, labels: Tensor, correct_rate: float, incorrect_rate: float) -> Tensor:
     """Squared error of each class's firing rate against its target, the mean over batch and classes."""
     rates = record.spikes.mean(0)

@@ -1,7 +1,8 @@
-"""The network: linear layers, each followed by leaky integrate-and-fire neurons."""
+"""The network: layers of leaky integrate-and-fire neurons, one after another."""
 
-import math
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, get_args
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lifline.choices import Coding
+from lifline.layers import Dense, HiddenLayer, Shapes, parse_layers, shapes_of
+from lifline.snn.arguments import is_whole
 from lifline.snn.coding import latency_spikes, rate_spikes
-from lifline.snn.lif import lif, lif_linear
+from lifline.snn.layer import SpikingLayer
 from lifline.snn.neuron import Lif
 
 
 class Record(NamedTuple):
-    """What the network did: output spikes and membrane `[T, B, C]`, each hidden layer's spike counts `[B, H]`."""
+    """What the network did: output spikes and membrane `[T, B, C]`, each hidden layer's spike counts `[B, N]`."""
 
     spikes: Tensor
     membrane: Tensor
@@ -23,42 +26,68 @@ class Record(NamedTuple):
 
 
 class SpikingNetwork(nn.Module):
-    """Layers of `hidden` spiking neurons and `num_classes` spiking neurons, which see images of `input_shape`.
+    """Spiking layers, the last of them the output; `from_layers` makes one of layers as the field writes them.
 
     Args:
-        input_shape: of an image, such as `(1, 28, 28)`; the network flattens it.
-        hidden: neurons in each hidden layer, H.
-        num_classes: output neurons, C.
-        neuron: of every layer.
+        layers: each takes what the one before gives.
         num_steps: T for images that have no steps of their own.
-        seed: draws the initial weights, the same on every device.
         coding: of such images: `constant` shows them at every step as they are, `latency` and `rate` as spikes.
 
     Raises:
-        ValueError: there is no such coding.
+        ValueError: there is no such coding, or number of steps.
     """
 
-    def __init__(
-        self,
+    def __init__(self, layers: Sequence[SpikingLayer], num_steps: int, coding: Coding = "constant") -> None:
+        super().__init__()
+        if not (is_whole(num_steps) and num_steps >= 1):
+            raise ValueError(f"num_steps is {num_steps!r}; allowed is a whole number from 1")
+        if coding not in get_args(Coding):
+            raise ValueError(f"coding is {coding!r}; allowed are {', '.join(get_args(Coding))}")
+        self.input_shape = layers[0].input_shape
+        self.num_steps = num_steps
+        self.coding = coding
+        self.layers: Sequence[SpikingLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
+
+    @classmethod
+    def from_layers(
+        cls,
+        layers: str,
         input_shape: Sequence[int],
-        hidden: Sequence[int],
         num_classes: int,
-        neuron: Lif,
+        neuron: Lif | Sequence[Lif],
         num_steps: int,
         seed: int = 0,
         coding: Coding = "constant",
-    ) -> None:
-        super().__init__()
-        if coding not in get_args(Coding):
-            raise ValueError(f"coding is {coding!r}; allowed are {', '.join(get_args(Coding))}")
-        self.input_shape = tuple(input_shape)
-        self.neuron = neuron
-        self.num_steps = num_steps
-        self.coding = coding
-        sizes = [math.prod(input_shape), *hidden, num_classes]
+        learn_beta: bool = False,
+    ) -> "SpikingNetwork":
+        """Make a network whose last layer has a neuron for each class.
+
+        Args:
+            layers: the hidden ones, such as `1000`, `800-800` or `12C5-MP2-64C5-MP2` (`lifline.layers`).
+            input_shape: of an image, such as `(1, 28, 28)`.
+            num_classes: output neurons, C.
+            neuron: of every layer, or one for each, the output's last.
+            num_steps: T for images that have no steps of their own.
+            seed: draws the initial weights, the same on every device.
+            coding: of images that have no steps of their own.
+            learn_beta: whether each layer's decay is learned.
+
+        Raises:
+            LayersError: layers are not written so, or do not fit the image; the message goes on behind their name.
+            ValueError: there are more or fewer neurons than layers, or one cannot learn its decay.
+        """
+        if not (is_whole(num_classes) and num_classes >= 1):
+            raise ValueError(f"num_classes is {num_classes}; allowed is a whole number from 1")
+        made = [*parse_layers(layers), HiddenLayer(Dense(num_classes))]
+        shapes = [*shapes_of(layers, input_shape), Shapes((num_classes,), (num_classes,))]
+        seen = [tuple(input_shape), *(each.neurons for each in shapes)]
+        neurons = [neuron] * len(made) if isinstance(neuron, Lif) else neuron
+        if len(neurons) != len(made):
+            raise ValueError(f"there are {len(neurons)} neurons; allowed is 1, or {len(made)}: one for each layer")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.layers: Sequence[nn.Linear] = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))  # type: ignore[assignment]
+            built = [SpikingLayer(*parts, learn_beta) for parts in zip(made, seen[:-1], shapes, neurons, strict=True)]
+        return cls(built, num_steps, coding)
 
     def forward(self, images: Tensor, num_steps: int | None = None, generator: torch.Generator | None = None) -> Record:
         """Show the network a batch of images.
@@ -77,22 +106,21 @@ class SpikingNetwork(nn.Module):
 
     def respond(self, inputs: Tensor, steps: int | None) -> Record:
         """Let the layers answer to what `encode` returns."""
-        first, *later = self.layers
-        current = first(inputs)  # once, where all steps see the same image
+        current = self.layers[0](inputs)  # once, where all steps see the same image
         hidden_counts = []
-        for layer in later:
-            current, counts = lif_linear(current, layer.weight, layer.bias, num_steps=steps, **vars(self.neuron))
+        for layer, following in pairwise(self.layers):
+            current, counts = layer.fire_into(following, current, steps)
             hidden_counts.append(counts)
             steps = None  # from here on each step has a current of its own
-        spikes, membrane = lif(current, **vars(self.neuron))
-        return Record(spikes, membrane, hidden_counts)
+        return Record(*self.layers[-1].fire(current, steps), hidden_counts)
 
     def encode(
         self, images: Tensor, num_steps: int | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, int | None]:
-        """Return what the first layer takes: `[B, N]` and T for images shown at every step, else `[T, B, N]` and None.
+        """Return what the first layer takes, and for how many steps.
 
-        Args and errors are those of `forward`.
+        That is `[B, *input_shape]` and T for images shown at every step, else `[T, B, *input_shape]` and None. Args and
+        errors are those of `forward`.
         """
         num_axes = images.dim() - len(self.input_shape)  # before those of an image
         if num_axes not in (1, 2) or tuple(images.shape[num_axes:]) != self.input_shape:
@@ -101,10 +129,22 @@ class SpikingNetwork(nn.Module):
                 f"images have the shape {list(images.shape)}; allowed are [B, {shape}] and [T, B, {shape}]"
             )
         if num_axes == 1:
-            return self._coded(images.flatten(1), self.num_steps if num_steps is None else num_steps, generator)
+            return self._coded(images, self.num_steps if num_steps is None else num_steps, generator)
         if num_steps is not None:
             raise ValueError(f"num_steps is {num_steps}; allowed is none where images have steps: {list(images.shape)}")
-        return images.flatten(2), None
+        return images, None
+
+    def learned_betas(self) -> list[float]:
+        """Return the decay of each layer where it is learned; else nothing. Waits for the device."""
+        return [layer.decay() for layer in self.layers if layer.beta_logit is not None]
+
+    def frozen(self) -> "SpikingNetwork":
+        """Return a copy that learns no more: each layer's decay is a number."""
+        copy = deepcopy(self).eval().requires_grad_(False)
+        for layer in copy.layers:
+            layer.neuron = replace(layer.neuron, beta=layer.decay())
+            layer.beta_logit = None
+        return copy
 
     def _coded(self, pixels: Tensor, num_steps: int, generator: torch.Generator | None) -> tuple[Tensor, int | None]:
         if self.coding == "latency":

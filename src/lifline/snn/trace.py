@@ -5,12 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lifline.snn.lif import lif
 from lifline.snn.network import SpikingNetwork
 
 
 class LayerTrace(NamedTuple):
-    """What the neurons of a layer did, each `[T, B, N]`."""
+    """What the neurons of a layer did, each `[T, B, *shape]`, where a shape is `(N,)` or `(C, H, W)`."""
 
     spikes: Tensor
     membrane: Tensor
@@ -22,9 +21,8 @@ def trace(network: SpikingNetwork, images: Tensor, generator: torch.Generator | 
     From equal generators rate coding draws the same spikes here and there.
     """
     inputs, num_steps = network.encode(images, generator=generator)
-    neuron = vars(network.neuron)
-    first, *later = network.layers
-    traces = [LayerTrace(*lif(first(inputs), num_steps=num_steps, **neuron))]
-    for layer in later:
-        traces.append(LayerTrace(*lif(layer(traces[-1].spikes), **neuron)))
+    traces = []
+    for layer in network.layers:
+        traces.append(LayerTrace(*layer.fire(layer(inputs), num_steps)))
+        inputs, num_steps = traces[-1].spikes, None
     return traces

@@ -1,12 +1,12 @@
 """What a run of MLflow says of itself, in Markdown; its links lead to pages of MLflow's UI."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mlflow import MlflowClient, entities
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from lifline.layers import describe_network
 from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG
 
 MAX_CHILDREN = 10
@@ -72,7 +72,7 @@ def describe_run(
         model: name and version of the registered model that came of it.
         is_trained_here: whether the store has metrics of its training.
     """
-    network = f"{_sizes(run)} neurons, {run.params.get('network.num_steps')} steps"
+    network = f"{_layers(run)}, {run.params.get('network.num_steps')} steps"
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
     parts.append(f"Recipe {run.tags.get(RECIPE_TAG)}: {network}, seed {run.params.get('train.seed')}.")
@@ -89,13 +89,13 @@ def describe_run(
     return "\n\n".join(parts)
 
 
-def _sizes(run: Described) -> str:
-    """Of the layers: of the hidden ones alone, where the run read no data."""
-    hidden = run.params.get("network.hidden", "[]").strip("[]").replace(", ", "-")
-    if DATA_SHAPE_TAG not in run.tags:
-        return f"{hidden} hidden"
-    num_inputs = math.prod(map(int, run.tags[DATA_SHAPE_TAG].split("x")))
-    return f"{num_inputs}-{hidden}-{run.tags[DATA_CLASSES_TAG]}"
+def _layers(run: Described) -> str:
+    """The hidden ones alone, where the run read no data."""
+    layers = run.params.get("network.layers", "")
+    if not layers or DATA_SHAPE_TAG not in run.tags:
+        return layers or run.params.get("network.hidden", "")  # of a run of an earlier version
+    shape = [int(side) for side in run.tags[DATA_SHAPE_TAG].split("x")]
+    return describe_network(layers, shape, int(run.tags[DATA_CLASSES_TAG]))
 
 
 def _results(metrics: Mapping[str, float]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from lifline.models.model import new_network
 from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
 from lifline.snn.loss import SUMMED_OVER_STEPS, Loss
-from lifline.snn.network import SpikingNetwork
+from lifline.snn.network import Record, SpikingNetwork
 from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam, learning_rate_at
 from lifline.training.report import EpochReport
@@ -115,6 +115,7 @@ def fit(
             images_per_second=len(training.labels) / seconds,
             seconds=seconds,
             steps_per_loss=state.network.num_steps if params.train.loss in SUMMED_OVER_STEPS else 1,
+            betas=state.network.learned_betas(),
         )
         state.reports.append(report)
         yield report
@@ -132,7 +133,7 @@ def _epoch(
     for iteration, (images, labels) in enumerate(batches, start=before + 1):
         distorted = augment(images, params.augmentation, state.generator)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
-            record = state.network(distorted, generator=_generator_of_coding(state, images.device))
+            record = _answer(state, distorted, steps, train)
         batch_loss = loss(record, labels)
         state.network.zero_grad()
         batch_loss.backward()
@@ -143,7 +144,19 @@ def _epoch(
             _check_finite(steps[-ITERATIONS_PER_CHECK:], train)
         on_step(steps[-1])
     _check_finite(steps, train)
+    _check_betas(state, steps, train)
     return steps
+
+
+def _answer(state: TrainingState, images: Tensor, steps: list[Step], params: TrainParams) -> Record:
+    """Show the network a batch; that it can no more is told by what was not finite before."""
+    try:
+        return state.network(images, generator=_generator_of_coding(state, images.device))  # type: ignore[no-any-return]
+    except ValueError:
+        if steps:
+            _check_finite(steps, params)
+        _check_betas(state, steps, params)
+        raise
 
 
 def _generator_of_coding(state: TrainingState, device: torch.device) -> torch.Generator | None:
@@ -164,6 +177,13 @@ def _check_finite(steps: list[Step], params: TrainParams) -> None:
     if not all(finite):
         step = steps[finite.index(False)]
         raise _not_finite(f"training loss is {step.loss.item()} at iteration {step.iteration}", params)
+
+
+def _check_betas(state: TrainingState, steps: list[Step], params: TrainParams) -> None:
+    if not all(map(math.isfinite, state.network.learned_betas())):
+        raise _not_finite(
+            f"learned beta is nan after {len(steps)} iterations of epoch {len(state.reports) + 1}", params
+        )
 
 
 def _not_finite(what: str, params: TrainParams) -> TrainingError:

@@ -4,7 +4,7 @@ from functools import partial
 
 from lifline.choices import LossName
 from lifline.params import TrainParams
-from lifline.snn.loss import Loss, count_ce, hidden_firing_rate, membrane_ce, rate_mse
+from lifline.snn.loss import Loss, count_ce, hidden_firing_rate, membrane_ce, rate_ce, rate_mse
 
 
 def make_loss(params: TrainParams) -> Loss:
@@ -12,6 +12,7 @@ def make_loss(params: TrainParams) -> Loss:
     losses: dict[LossName, Loss] = {
         "membrane_ce": membrane_ce,
         "count_ce": count_ce,
+        "rate_ce": rate_ce,
         "rate_mse": partial(rate_mse, correct_rate=params.correct_rate, incorrect_rate=params.incorrect_rate),
     }
     loss = losses[params.loss]

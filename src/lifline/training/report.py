@@ -3,6 +3,8 @@
 from statistics import fmean
 from typing import NamedTuple
 
+from lifline.layers import layer_names
+
 
 class EpochReport(NamedTuple):
     """What one pass over the training images did."""
@@ -30,12 +32,15 @@ class EpochReport(NamedTuple):
     steps_per_loss: int
     """Simulation steps over which a loss is summed: `num_steps` or 1."""
 
+    betas: list[float]
+    """Membrane decay of each layer after the epoch where it is learned; else empty."""
+
     def as_metrics(self) -> dict[str, dict[str, float]]:
         """The figures that do not depend on the clock, by part of the data."""
         return {
             "train": self._losses(fmean(self.losses)) | {"accuracy": self.train_accuracy},
             "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
-        }
+        } | ({"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {})
 
     def _losses(self, loss: float) -> dict[str, float]:
         """Losses at different numbers of steps compare only per step."""

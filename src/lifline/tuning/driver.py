@@ -183,7 +183,7 @@ class _Driver:
         return False
 
     def _begin(self, trial: Trial) -> None:
-        values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params, self.params)
+        values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
         running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
         self.workers.begin(trial.number, running.params)

@@ -7,7 +7,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lifline.errors import ParamsError
-from lifline.params import Params, shortened
+from lifline.params import Params
+from lifline.params.document import shortened
 
 NOT_VARIED = ("data.", "export.", "train.seed", "train.device", "train.epochs")
 """Scores would not compare, or are not of the network."""
@@ -40,15 +41,18 @@ def read_space(params: Params) -> dict[str, BaseDistribution]:
     return {name: _distribution(name, entry, base) for name, entry in space.items()}
 
 
-def as_params(suggested: Mapping[str, Any], params: Params) -> dict[str, Any]:
+def as_params(suggested: Mapping[str, Any]) -> dict[str, Any]:
     """What Optuna suggested, as values of params."""
-    lists = {name for name, value in params.flat().items() if isinstance(value, list)}
-    return {name: json.loads(value) if name in lists else value for name, value in suggested.items()}
+    return {name: json.loads(value) if _is_encoded(value) else value for name, value in suggested.items()}
 
 
 def as_suggested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of params as Optuna keeps them, which knows no lists."""
     return {name: _encoded(value) for name, value in values.items()}
+
+
+def _is_encoded(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("[")
 
 
 def _encoded(value: Any) -> Any:
@@ -79,16 +83,15 @@ def _is_scalar(value: Any) -> bool:
 def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
     where, value = f"tune.space.{name}", params.flat()[name]
     if isinstance(entry, list):
-        for choice in entry:
-            _check(where, name, choice, params)
-        if value not in entry:
+        choices = [_checked(where, name, choice, params) for choice in entry]
+        if value not in choices:
             raise ParamsError(f"{where} is {shortened(entry)}; it must hold {name} as it is, the first trial's")
-        return CategoricalDistribution([_encoded(choice) for choice in entry])
+        return CategoricalDistribution([_encoded(choice) for choice in choices])
     if isinstance(value, bool | str | list):
         raise ParamsError(f"{where} is {shortened(entry)}; allowed is a list of choices")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     for bound in (low, high):
-        _check(where, name, bound, params)
+        _checked(where, name, bound, params)
     if low > high:
         raise ParamsError(f"{where} has low {low} and high {high}; allowed is a low that is not above high")
     if not isinstance(log, bool) or (log and low <= 0):
@@ -100,8 +103,9 @@ def _distribution(name: str, entry: Any, params: Params) -> BaseDistribution:
     return IntDistribution(low, high, log) if isinstance(value, int) else FloatDistribution(low, high, log)
 
 
-def _check(where: str, name: str, value: Any, params: Params) -> None:
+def _checked(where: str, name: str, value: Any, params: Params) -> Any:
+    """A value as params hold it."""
     try:
-        params.with_values({name: value})
+        return params.with_values({name: value}).flat()[name]
     except ParamsError as error:
         raise ParamsError(f"{where}: {error}") from None

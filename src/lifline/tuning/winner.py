@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lifline.errors import TuningError
 from lifline.params import Params
-from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store
 from lifline.tuning.study import DEFINITION, best_trials
 
@@ -108,11 +107,6 @@ def differences(study: Study, params: Params) -> dict[str, tuple[Any, Any]]:
 def epochs_of(study: Study) -> int:
     """For how many epochs its trials train."""
     return int(json.loads(study.user_attrs[DEFINITION])["epochs"])
-
-
-def values_of(trial: FrozenTrial, params: Params) -> dict[str, Any]:
-    """A trial's params as values for params.yaml."""
-    return as_params(trial.params, params)
 
 
 def _last_start(study: Study) -> datetime:

@@ -1,36 +1,39 @@
 """Every knob of the pipeline as typed, frozen objects. The only reader of `params.yaml`."""
 
-import reprlib
-import warnings
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from lifline.choices import Coding, Decoding, LossName, SurrogateName
 from lifline.errors import ParamsError
-
-MAX_LAYERS = 16
-MAX_BYTES = 100_000
-"""Of a YAML file; these limits keep what is no params.yaml from taking minutes and gigabytes."""
-MAX_VALUES = 2_000
-MAX_LEVELS = 20
-MAX_SCALAR = 1_000
-MAX_TEXT = 200
+from lifline.layers import ALLOWED, parse_layers
+from lifline.params.document import MAX_BYTES, MAX_SCALAR, cut, parse_yaml, shortened
 
 UNKNOWN = ("extra_forbidden", "invalid_key")
 """Pydantic's words for a key that should not be there, and for one that is no text."""
 
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 60
 Rate = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(ge=0.001, le=1_000)]
+
+
+def _as_text(value: Any) -> Any:
+    """Layers that YAML takes for a number, `1000`; what it takes for a date, DVC cannot read."""
+    if isinstance(value, date):
+        raise ValueError(f"is {value}, which YAML takes for a date; write it in quotes")
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_layers(value: str) -> str:
+    parse_layers(value)
+    return value
+
+
+Layers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_as_layers)]
 
 
 class Section(BaseModel):
@@ -57,14 +60,17 @@ class DataParams(Section):
 class NetworkParams(Section):
     """The network: its layers, its neurons, and how its output spikes become a class."""
 
-    hidden: Annotated[list[Annotated[int, Field(ge=1, le=65_536)]], Field(min_length=1, max_length=MAX_LAYERS)]
-    """Neurons in each hidden layer."""
+    layers: Layers
+    """Hidden layers as the field writes them: `1000`, `800-800`, `12C5-MP2-64C5-MP2`; the output has the classes."""
 
-    beta: Rate
-    """Membrane decay per step: 0 forgets at once, 1 never."""
+    beta: Rate | list[Rate]
+    """Membrane decay per step: 0 forgets at once, 1 never; or a list, one a layer, the output's last."""
 
-    threshold: Annotated[float, Field(ge=0.001, le=1_000)]
-    """Membrane above which a neuron fires; subtracted from the membrane when it has."""
+    learn_beta: bool
+    """Whether each layer's decay is learned, from `beta` on."""
+
+    threshold: Threshold | list[Threshold]
+    """Membrane above which a neuron fires; subtracted from the membrane when it has; or a list, one a layer."""
 
     num_steps: Annotated[int, Field(ge=1, le=1_000)]
     """Simulation steps per image."""
@@ -81,6 +87,21 @@ class NetworkParams(Section):
     decoding: Decoding
     """How output spikes become a class."""
 
+    @property
+    def num_layers(self) -> int:
+        """Hidden layers and the output."""
+        return len(parse_layers(self.layers)) + 1
+
+    @property
+    def betas(self) -> list[float]:
+        """Of each layer, the output's last."""
+        return self.beta if isinstance(self.beta, list) else [self.beta] * self.num_layers
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Of each layer, the output's last."""
+        return self.threshold if isinstance(self.threshold, list) else [self.threshold] * self.num_layers
+
 
 class TrainParams(Section):
     """How the network learns."""
@@ -92,7 +113,7 @@ class TrainParams(Section):
     """Where to compute; auto takes CUDA, else MPS, else the CPU."""
 
     precision: Literal["fp32", "bf16"]
-    """Of the input layer's matrix products; all else is computed in fp32."""
+    """Of the products that no kernel fuses with neurons; all else is computed in fp32."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     """Passes over the training images."""
@@ -171,7 +192,7 @@ class Params(Section):
     export: ExportParams
     tune: TuneParams
 
-    def flat(self) -> dict[str, int | float | str | list[int]]:
+    def flat(self) -> dict[str, int | float | str | list[float]]:
         """The params of the pipeline under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
@@ -189,7 +210,7 @@ class Params(Section):
         for dotted, value in values.items():
             section, _, name = dotted.partition(".")
             sections.setdefault(section, {})[name] = value
-        return _validated(sections, "")
+        return params_of(sections)
 
 
 def read_params(path: Path = Path("params.yaml")) -> Params:
@@ -198,7 +219,7 @@ def read_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         ParamsError: the file cannot be read, or a key is missing, unknown, of the wrong type or out of range.
     """
-    return _validated(read_sections(path), f"{path}: ")
+    return params_of(read_sections(path), f"{path}: ")
 
 
 def read_sections(path: Path) -> dict[str, Any]:
@@ -221,62 +242,12 @@ def read_sections(path: Path) -> dict[str, Any]:
     return values
 
 
-def parse_yaml(content: bytes) -> Any:
-    """The values of a YAML document, in bounded time and memory.
+def params_of(values: Any, where: str = "") -> Params:
+    """Check sections of params, as a file holds them; `where` goes before messages.
 
     Raises:
-        ParamsError: it is not valid, too long, nested too deeply, or its aliases make too much of it. The message
-            goes on where the document's name ends: `is not valid YAML: ...`.
+        ParamsError: a key is missing, unknown, of the wrong type or out of range.
     """
-    if len(content) > MAX_BYTES:
-        raise ParamsError(f"has more than {MAX_BYTES} bytes")
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", YAMLWarning)
-            document = yaml.compose(content.decode())
-            if document is None:
-                return None
-            _extent(document, {})
-            return yaml.constructor.construct_document(document)
-    except RecursionError:
-        raise ParamsError(f"is nested deeper than {MAX_LEVELS} levels") from None
-    except (YAMLError, ValueError, LookupError) as error:  # of a date, a number, a truth value that is none
-        raise ParamsError(f"is not valid YAML: {_yaml_problem(error)}") from None
-
-
-def _extent(node: Node, known: dict[Node, tuple[int, int] | None]) -> tuple[int, int]:
-    """Values and levels of a node with its aliases written out; `known` has those of others, None while in them."""
-    if isinstance(node, ScalarNode):
-        if len(node.value) > MAX_SCALAR:
-            raise ParamsError(f"has a value of {len(node.value)} characters in {_line(node)}; allowed are {MAX_SCALAR}")
-        return 1, 0
-    if node not in known:
-        known[node] = None
-        children = chain(*node.value) if isinstance(node, MappingNode) else node.value
-        extents = [(1, 0), *(_extent(child, known) for child in children)]
-        known[node] = sum(values for values, _ in extents), 1 + max(levels for _, levels in extents)
-    extent = known[node]
-    if extent is None:
-        raise ParamsError(f"holds itself in {_line(node)}")
-    values, levels = extent
-    if values > MAX_VALUES:
-        raise ParamsError(f"holds more than {MAX_VALUES} values in {_line(node)} with its aliases written out")
-    if levels > MAX_LEVELS:
-        raise ParamsError(f"is nested deeper than {MAX_LEVELS} levels in {_line(node)}")
-    return extent
-
-
-def _line(node: Node) -> str:
-    return f"line {node.start_mark.line + 1}"
-
-
-def shortened(value: Any) -> str:
-    """A value as messages show it: what is long is cut in the middle."""
-    return _REPR.repr(value)
-
-
-def _validated(values: Mapping[str, Any], where: str) -> Params:
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
@@ -287,7 +258,22 @@ def _validated(values: Mapping[str, Any], where: str) -> Params:
             f"{where}train.warmup_epochs is {train.warmup_epochs}; allowed is a number from 0 to train.epochs, "
             f"{train.epochs}"
         )
+    _check_layers(params.network, where)
     return params
+
+
+def _check_layers(network: NetworkParams, where: str) -> None:
+    """Check what one layer or another must have."""
+    for name, values in (("beta", network.betas), ("threshold", network.thresholds)):
+        if len(values) != network.num_layers:
+            raise ParamsError(
+                f"{where}network.{name} has {len(values)} values; allowed is one, or {network.num_layers}: one for "
+                f"each hidden layer of {network.layers}, and the output's"
+            )
+    if network.learn_beta and not all(0 < beta < 1 for beta in network.betas):
+        raise ParamsError(
+            f"{where}network.beta is {network.beta}; allowed is above 0 and below 1 where network.learn_beta is true"
+        )
 
 
 def describe_field(field: FieldInfo) -> str:
@@ -300,10 +286,10 @@ def describe_field(field: FieldInfo) -> str:
     if get_origin(kind) is dict:
         return "a mapping"
     if kind is str:
-        return "a name or a path"
-    if get_origin(kind) is list:
-        element, constraints = get_args(get_args(kind)[0])
-        return f"a list of 1 to {MAX_LAYERS}, like [1000], each {_describe_number(element, constraints.metadata)}"
+        return ALLOWED if any(isinstance(each, AfterValidator) for each in field.metadata) else "a name or a path"
+    if get_origin(kind) is Union:
+        number, constraints = get_args(get_args(kind)[0])
+        return f"{_describe_number(number, constraints.metadata)}, or a list of such, one a layer"
     return _describe_number(kind, field.metadata)
 
 
@@ -322,37 +308,39 @@ def _describe_number(kind: type, constraints: list[Any]) -> str:
 
 
 def _first_of(error: ValidationError) -> str:
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] not in UNKNOWN)
+    by_param: dict[tuple[Any, ...], ErrorDetails] = {}
+    for problem in error.errors():  # what is neither a number nor a list has one of each
+        by_param.setdefault(problem["loc"][:2], problem)
+    if ("network", "hidden") in by_param:
+        by_param.pop(("network", "layers"), None)  # is what it is called now
+    problems = sorted(by_param.values(), key=lambda problem: problem["type"] not in UNKNOWN)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return _describe_problem(problems[0]) + more
 
 
 def _describe_problem(problem: ErrorDetails) -> str:
     path = [str(part) for part in problem["loc"]]
-    name = ".".join(_cut(part) if part.isprintable() else shortened(part) for part in path)
     fields = dict(all_fields())
-    param = ".".join(path[:2])  # what follows is the place in a list
+    param = ".".join(path[:2])  # what follows is the kind of a list and the place in it
+    is_list = param in fields and get_origin(fields[param].annotation) is Union
+    name = param if is_list else ".".join(cut(part) if part.isprintable() else shortened(part) for part in path)
+    if param == "network.hidden":
+        return (
+            f"network.hidden is now network.layers, such as 1000 or 800-800; write layers: {_joined(problem['input'])}"
+        )
     if problem["type"] in UNKNOWN:
         siblings = [key.removeprefix(f"{path[0]}.") for key in fields if key.startswith(f"{path[0]}.")]
         return f"{name} is unknown; allowed are {_listed(siblings or Params.model_fields)}"
     allowed = describe_field(fields[param]) if param in fields else "a section of keys and values"
+    if problem["type"] == "value_error":
+        return f"{name} {problem['ctx']['error']}"
     if problem["type"] == "missing":
         return f"{name} is missing; allowed is {allowed}"
     return f"{name} is {shortened(problem['input'])}; allowed is {allowed}"
 
 
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        reason = f"line {error.problem_mark.line + 1}: {error.problem}"
-    elif isinstance(error, LookupError):
-        reason = f"a value is not what its tag says: {error}"
-    else:
-        reason = str(error)
-    return _cut(" ".join(reason.split()))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT // 2]}...{text[-MAX_TEXT // 2 :]}"
+def _joined(hidden: Any) -> str:
+    return cut("-".join(map(str, hidden if isinstance(hidden, list) else [hidden])) or "1000")
 
 
 def _listed(names: Any) -> str:

@@ -1,0 +1,184 @@
+"""What people hook into a network or put in a layer's place is called, not passed over."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune, weight_norm
+
+from lifline.snn import Lif, SpikingNetwork
+from lifline.snn.layer import SpikingLayer
+from lifline.snn.trace import trace
+
+
+@pytest.fixture
+def network():
+    return SpikingNetwork.from_layers("30-20", (12,), 4, Lif(0.9, 0.2), 8, seed=3)
+
+
+@pytest.fixture
+def images():
+    return 2 * torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("of_projection", [True, False])
+def test_hooks_fire_at_every_layer(network, images, place, register, of_projection):
+    layer = network.layers[place]
+    called = []
+    expected = network(images).spikes
+    getattr(layer.projection if of_projection else layer, register)(lambda *arguments: called.append(len(arguments)))
+    assert torch.equal(network(images).spikes, expected)
+    assert len(called) == 1
+
+
+def test_a_hook_of_all_modules_sees_every_layer(network, images):
+    seen = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    try:
+        network(images)
+    finally:
+        handle.remove()
+    assert seen.count("Linear") == seen.count("SpikingLayer") == 3
+
+
+def test_pruned_weights_are_used_as_pruned(network, images):
+    prune.random_unstructured(network.layers[-1].projection, "weight", amount=0.5)
+    with torch.no_grad():
+        network.layers[-1].projection.weight_orig.mul_(2)
+    pruned = network(images)
+    prune.remove(network.layers[-1].projection, "weight")
+    torch.testing.assert_close(network(images).membrane, pruned.membrane)
+    assert (network.layers[-1].projection.weight == 0).sum() == 40
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_old_weight_norm_follows_its_parameters(network, images):
+    weight_norm(network.layers[-1].projection)
+    before = network(images).membrane
+    with torch.no_grad():
+        network.layers[-1].projection.weight_g.mul_(3)
+    assert not torch.equal(network(images).membrane, before)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_another_module_in_a_layers_place_is_called(network, images, place):
+    plain = network(images).membrane
+    projection = network.layers[place].projection
+    network.layers[place].projection = nn.Sequential(nn.Identity(), projection)
+    torch.testing.assert_close(network(images).membrane, plain)
+
+    class Adapter(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) + 1
+
+    adapter = Adapter(projection.in_features, projection.out_features)
+    adapter.load_state_dict(projection.state_dict())
+    network.layers[place].projection = adapter
+    assert not torch.allclose(network(images).membrane, plain)
+
+
+def test_layers_may_do_without_bias(network, images):
+    for layer in network.layers:
+        layer.projection.bias = nn.Parameter(torch.zeros_like(layer.projection.bias))
+    zeros = network(images).membrane
+    for layer in network.layers:
+        layer.projection.bias = None
+    torch.testing.assert_close(network(images).membrane, zeros)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantized_network_answers_nearly_as_before(network, images):
+    quantized = torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
+    assert (quantized(images).spikes != network(images).spikes).float().mean() < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_runs_and_learns(network, images, dtype):
+    half = network.to(dtype)
+    record = half(images.to(dtype))
+    record.membrane.sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in half.parameters())
+    assert record.spikes.sum() > 0
+
+
+CONVOLUTIONS = {
+    "circular": nn.Conv2d(3, 5, 3, padding=1, padding_mode="circular"),
+    "dilated": nn.Conv2d(3, 5, 2, dilation=2, padding=1),
+    "strided and padded": nn.Conv2d(3, 5, 2, stride=1, padding="same"),
+    "grouped": nn.Conv2d(3, 3, 3, padding=1, groups=3),
+    "another padding": nn.Conv2d(3, 5, 5, padding=2),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_another_convolution_in_a_layers_place_is_called(name):
+    filters = CONVOLUTIONS[name].out_channels
+    network = SpikingNetwork.from_layers(f"3C3-MP2-{filters}C3p1-MP2", (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    network.layers[1].projection = CONVOLUTIONS[name]
+    images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        traces, record = trace(network, images), network(images)
+    assert traces[1].spikes.sum() > 0
+    torch.testing.assert_close(record.membrane, traces[-1].membrane)
+
+
+def test_a_forward_of_ones_own_is_called(network, images):
+    plain, projection = network(images).membrane, network.layers[1].projection
+    projection.forward = lambda spikes: 2 * nn.functional.linear(spikes, projection.weight, projection.bias)
+    doubled = network(images).membrane
+    assert not torch.allclose(doubled, plain)
+    torch.testing.assert_close(doubled, trace(network, images)[-1].membrane)
+
+    class Quiet(SpikingLayer):
+        def forward(self, inputs):
+            return 0 * super().forward(inputs)
+
+    network.layers[-1].__class__ = Quiet
+    assert (network(images).membrane == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layers", ["3C3-AP2-5C3-AP2", "3C3-MP2-5C3-MP2", "9-1200-8"])
+def test_any_network_in_half_precision_runs_and_is_traced(dtype, layers):
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1).to(dtype)
+    network.layers[1].register_forward_hook(lambda *_: None)
+    images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0)).to(dtype)
+    record = network(images)
+    record.membrane.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert trace(network, images)[-1].membrane.shape == record.membrane.shape
+
+
+@pytest.mark.parametrize("layers", ["9", "9-9", "3C3-MP2-5C3-MP2", "3C3-AP2-5C3"])
+def test_an_empty_batch_has_an_empty_answer(layers):
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5)
+    assert network(torch.zeros(0, 1, 14, 14)).spikes.shape == (5, 0, 4)
+
+
+def test_a_convolution_is_in_full_precision_beside_autocast_as_the_reference_is(monkeypatch):
+    network = SpikingNetwork.from_layers("3C3-MP2-5C3-MP2", (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        fused = network(images)
+        monkeypatch.setenv("LIFLINE_KERNELS", "reference")
+        reference = network(images)
+    torch.testing.assert_close(fused.membrane, reference.membrane)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_steps": 0}, "num_steps is 0; allowed is a whole number from 1"),
+        ({"num_steps": 2.5}, "num_steps is 2.5; allowed is a whole number from 1"),
+        ({"num_classes": 0}, "num_classes is 0; allowed is a whole number from 1"),
+        ({"layers": 1000}, "is 1000; allowed are parts joined by -"),
+        ({"layers": "4C3", "input_shape": (28, 28)}, "is '4C3'; allowed for images of 28 x 28 are neurons alone"),
+    ],
+)
+def test_what_no_network_can_be_made_of_is_named(values, message):
+    usual = {"layers": "9", "input_shape": (1, 8, 8), "num_classes": 4, "neuron": Lif(0.9), "num_steps": 5}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SpikingNetwork.from_layers(**usual | values)
