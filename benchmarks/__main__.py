@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,19 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.report import print_table, write_results
-from benchmarks.sections import Settings, busy, epoch, growth, inference, memory, recipe, startup, step, workers
+from benchmarks.sections import (
+    Settings,
+    busy,
+    epoch,
+    growth,
+    inference,
+    memory,
+    networks,
+    recipe,
+    startup,
+    step,
+    workers,
+)
 from benchmarks.task import Task
 from lifline.command import run_command
 from lifline.data.batches import as_input
@@ -21,10 +34,12 @@ from lifline.paths import DATA
 
 SECTIONS = {
     "step": step.measure,
+    **{name: partial(networks.measure, name) for name in networks.RACES},
     "busy": busy.measure,
     "epoch": epoch.measure,
     "inference": inference.measure,
     "memory": memory.measure,
+    "tutorial6_memory": memory.measure_tutorial6,
     "recipe": recipe.measure,
     "growth": growth.measure,
     "startup": startup.measure,

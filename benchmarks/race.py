@@ -22,15 +22,21 @@ def start_workers(
 
     Returns:
         The workers, and what each of their iterations gave.
+
+    Raises:
+        WorkerError: one failed, or was not done within its limit; all are ended.
     """
-    workers = {name: stack.enter_context(Worker(racer.environment)) for name, racer in contestants.items()}
+    with ExitStack() as started:
+        workers = {name: started.enter_context(Worker(racer.environment)) for name, racer in contestants.items()}
 
-    def warm_up(name: str) -> list[float]:
-        workers[name].start(contestants[name].target, task, data)
-        return workers[name].advance(iterations).values
+        def warm_up(name: str) -> list[float]:
+            workers[name].start(contestants[name].target, task, data)
+            return workers[name].advance(iterations, contestants[name].limit_seconds).values
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return workers, dict(zip(workers, pool.map(warm_up, workers), strict=True))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            values = dict(zip(workers, pool.map(warm_up, workers), strict=True))
+        stack.enter_context(started.pop_all())
+    return workers, values
 
 
 def race(workers: Mapping[str, Worker], rounds: int, iterations: int) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ import platform
 import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +16,9 @@ from rich.table import Table as RichTable
 
 from lifline.system.files import write_bytes, write_json
 
-PACKAGES = ("torch", "numba", "onnxruntime", "snntorch", "spikingjelly", "norse", "jax")
+PACKAGES = ("torch", "numba", "onnxruntime", "snntorch", "spikingjelly", "norse", "jax", "spyx")
+OPTIONAL = "spyx"
+"""Raced where it is installed; the lock is without it."""
 
 Cell = str | int | float | None
 
@@ -43,7 +46,8 @@ def describe_machine() -> dict[str, Cell]:
 
 def describe_software() -> dict[str, str]:
     """Return the versions of Python and of what is raced."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    installed = [package for package in PACKAGES if package != OPTIONAL or find_spec(package)]
+    return {"python": platform.python_version()} | {package: version(package) for package in installed}
 
 
 def print_table(console: Console, table: Table) -> None:

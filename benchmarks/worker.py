@@ -5,10 +5,14 @@ import gc
 import importlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -20,7 +24,7 @@ NO_VARIABLES: Mapping[str, str] = {}
 
 
 class WorkerError(LiflineError):
-    """A contestant's process has died; what it said is on standard error."""
+    """A contestant has failed, or was too slow; what its process said is on standard error."""
 
 
 class Run(NamedTuple):
@@ -44,6 +48,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # with the compilers that it starts
         )
 
     def __enter__(self) -> "Worker":
@@ -54,7 +59,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     def start(self, target: str, task: Task, data: Path) -> float:
@@ -65,9 +71,13 @@ class Worker:
         """
         return float(self._ask("start", target=target, task=vars(task), data=str(data)))
 
-    def advance(self, iterations: int) -> Run:
-        """Run some iterations."""
-        return Run(**self._ask("advance", iterations=iterations))
+    def advance(self, iterations: int, limit_seconds: float | None = None) -> Run:
+        """Run some iterations.
+
+        Raises:
+            WorkerError: they failed, or took more than `limit_seconds`; the worker is of no more use.
+        """
+        return Run(**self._ask("advance", limit_seconds, iterations=iterations))
 
     def reset_peak_memory(self) -> int:
         """Forget the process's largest resident set so far; returns what is resident now, in bytes."""
@@ -77,17 +87,22 @@ class Worker:
         """Return the largest resident set since it was reset, in bytes."""
         return int(self._ask("peak_memory"))
 
-    def _ask(self, command: str, **arguments: Any) -> Any:
+    def _ask(self, command: str, limit_seconds: float | None = None, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             print(json.dumps([command, arguments]), file=self._process.stdin, flush=True)
+            if not select.select([self._process.stdout], [], [], limit_seconds)[0]:
+                raise WorkerError(f"not done after {limit_seconds:g} s")
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:
             raise WorkerError(f"the process that was told to {command} {arguments.get('target', '')} has died")
-        return json.loads(answer)
+        result = json.loads(answer)
+        if "error" in result:
+            raise WorkerError(result["error"])
+        return result["answer"]
 
 
 class _Served:
@@ -134,7 +149,12 @@ def _serve() -> None:
     for line in sys.stdin:
         command, arguments = json.loads(line)
         method: Callable[..., Any] = getattr(served, command)
-        print(json.dumps(method(**arguments)), file=replies, flush=True)
+        try:
+            reply = {"answer": method(**arguments)}
+        except Exception as error:  # a contestant's own, of any kind
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

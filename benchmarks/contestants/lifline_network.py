@@ -8,21 +8,34 @@ from torch import Tensor
 
 from benchmarks.contestants.classification import Classify, all_images, one_by_one
 from benchmarks.contestants.torch_training import torch_batches
-from benchmarks.task import IMAGE_SHAPE, NUM_CLASSES, NUM_INPUTS, Task
+from benchmarks.task import IMAGE_SHAPE, NUM_CLASSES, Task
 from lifline.data.augmentation import augment as augmentation_of_lifline
 from lifline.params import read_params
 from lifline.snn import Lif, SpikingNetwork, decode
-from lifline.snn.loss import membrane_ce
+from lifline.snn.loss import membrane_ce, rate_ce
 from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam
+
+LOSSES = {"membrane_ce": membrane_ce, "rate_ce": rate_ce}
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
     """Train by the steps of `lifline.training.fit.fit`, on images that are ready, without counting what is right."""
-    network = new_network(task)
+    return _train(task, data, precision="fp32")
+
+
+def train_bf16(task: Task, data: Path) -> Iterator[Tensor]:
+    """Train so with `train.precision` at bf16."""
+    return _train(task, data, precision="bf16")
+
+
+def _train(task: Task, data: Path, precision: str) -> Iterator[Tensor]:
+    network, loss_of = new_network(task), LOSSES[task.loss]
     adam = Adam(network)
     for images, labels in torch_batches(task, data):
-        loss = membrane_ce(network(images), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            record = network(images)
+        loss = loss_of(record, labels)
         network.zero_grad()
         loss.backward()
         adam.step(task.learning_rate)
@@ -46,7 +59,7 @@ def augment(task: Task, data: Path) -> Iterator[float]:
     """Augment as the recipe in params.yaml does, and nothing else."""
     augmentation, generator = read_params().augmentation, torch.Generator()
     for images, _ in torch_batches(task, data):
-        augmentation_of_lifline(images.unflatten(1, IMAGE_SHAPE), augmentation, generator)
+        augmentation_of_lifline(images.reshape(-1, *IMAGE_SHAPE), augmentation, generator)
         yield 0.0
 
 
@@ -60,9 +73,11 @@ def classify_one(task: Task, mnist: Path) -> Iterator[int]:
     return one_by_one(_classifier(task), mnist)
 
 
-def new_network(task: Task, input_shape: Sequence[int] = (NUM_INPUTS,)) -> SpikingNetwork:
-    """Make the task's network."""
-    network = SpikingNetwork(input_shape, [task.hidden], NUM_CLASSES, Lif(task.beta), task.num_steps)
+def new_network(task: Task, input_shape: Sequence[int] | None = None) -> SpikingNetwork:
+    """Make the task's network, for images of another shape where one is given."""
+    neuron = Lif(task.beta, surrogate=task.surrogate)
+    input_shape = task.input_shape if input_shape is None else input_shape
+    network = SpikingNetwork.from_layers(task.layers, input_shape, NUM_CLASSES, neuron, task.num_steps)
     weights = map(torch.from_numpy, task.weights().values())
     network.load_state_dict(dict(zip(network.state_dict(), weights, strict=True)))
     return network

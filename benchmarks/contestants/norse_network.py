@@ -11,9 +11,9 @@ from norse.torch import LIFBoxCell, LIFBoxParameters
 from norse.torch.functional.reset import reset_subtract
 from torch import Tensor, nn
 
-from benchmarks.contestants.torch_training import loss_on_membrane
+from benchmarks.contestants.torch_training import loss_on_record, new_projection
 from benchmarks.contestants.torch_training import train as train_network
-from benchmarks.task import NUM_CLASSES, NUM_INPUTS, Task
+from benchmarks.task import Task
 
 STEP_SECONDS = 0.001  # Norse's default
 
@@ -27,23 +27,24 @@ class Network(nn.Module):
             tau_mem_inv=torch.as_tensor((1 - task.beta) / STEP_SECONDS), reset_method=reset_subtract
         )
         self.num_steps = task.num_steps
-        self.fc1 = nn.Linear(NUM_INPUTS, task.hidden)
-        self.lif1 = LIFBoxCell(params, dt=STEP_SECONDS)
-        self.fc2 = nn.Linear(task.hidden, NUM_CLASSES)
-        self.lif2 = LIFBoxCell(params, dt=STEP_SECONDS)
+        layers = task.network_layers()
+        self.projections = nn.ModuleList([new_projection(layer) for layer in layers])
+        self.cells = nn.ModuleList([LIFBoxCell(params, dt=STEP_SECONDS) for _ in layers])
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Output membrane `[T, B, C]` for images `[B, 784]`."""
-        hidden_state = output_state = None
-        membranes = []
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Output spikes and membrane `[T, B, C]` for images `[B, *input_shape]`."""
+        states = [None for _ in self.cells]
+        record, membranes = [], []
         for _ in range(self.num_steps):
-            spikes, hidden_state = self.lif1(self.fc1(images), hidden_state)
-            _, output_state = self.lif2(self.fc2(spikes), output_state)
-            membranes.append(output_state.v)
-        return torch.stack(membranes)
+            spikes = images
+            for i, (projection, cell) in enumerate(zip(self.projections, self.cells, strict=True)):
+                spikes, states[i] = cell(projection(spikes), states[i])
+            record.append(spikes)
+            membranes.append(states[-1].v)
+        return torch.stack(record), torch.stack(membranes)
 
 
 def train(task: Task, data: Path) -> Iterator[Tensor]:
     """Train as the library's users write it."""
     network = Network(task)
-    return train_network(network, lambda images, labels: loss_on_membrane(network(images), labels), task, data)
+    return train_network(network, lambda images, labels: loss_on_record(*network(images), labels, task), task, data)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.task import ADAM_BETAS, Task
+from benchmarks.task import ADAM_BETAS, Task, TaskLayer
+from lifline.layers import Convolution
 
 
 def train(network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], task: Task, data: Path) -> Iterator[Tensor]:
@@ -24,8 +25,22 @@ def train(network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], task:
 
 
 def load_weights(network: nn.Module, task: Task) -> None:
-    """Give a network the task's first weights; what else a library keeps in it stays."""
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in task.weights().items()}, strict=False)
+    """Give a network the task's first weights; its parameters come in the order of the layers."""
+    for parameter, values in zip(network.parameters(), task.weights().values(), strict=True):
+        assert parameter.shape == values.shape
+        parameter.data.copy_(torch.from_numpy(values))
+
+
+def new_projection(layer: TaskLayer) -> nn.Module:
+    """Make what a layer's neurons see, of PyTorch's modules, for `[B, *input_shape]`."""
+    projection, pooling = layer.layer
+    if isinstance(projection, Convolution):
+        channels = layer.input_shape[0]
+        convolution = nn.Conv2d(channels, projection.num_filters, projection.kernel, padding=projection.padding)
+        return nn.Sequential(convolution, nn.MaxPool2d(pooling.size)) if pooling else convolution
+    num_neurons, num_inputs = layer.weight_shape
+    linear = nn.Linear(num_inputs, num_neurons)
+    return linear if len(layer.input_shape) == 1 else nn.Sequential(nn.Flatten(), linear)
 
 
 def torch_batches(task: Task, data: Path) -> Iterator[tuple[Tensor, Tensor]]:
@@ -33,7 +48,13 @@ def torch_batches(task: Task, data: Path) -> Iterator[tuple[Tensor, Tensor]]:
     return cycle([(torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in task.batches(data)])
 
 
-def loss_on_membrane(membrane: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy on the membrane `[T, B, C]` at every step, summed over steps, the mean over the batch."""
+def loss_on_record(spikes: Tensor, membrane: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """The task's loss, the mean over the batch, on what the output did, `[T, B, C]` each.
+
+    That is cross-entropy at every step: on the membrane, summed over steps, or on the spikes, the mean over steps.
+    """
     num_steps = len(membrane)
-    return num_steps * cross_entropy(membrane.flatten(0, 1), labels.repeat(num_steps))
+    if task.loss == "membrane_ce":
+        return num_steps * cross_entropy(membrane.flatten(0, 1), labels.repeat(num_steps))
+    assert task.loss == "rate_ce"
+    return cross_entropy(spikes.flatten(0, 1), labels.repeat(num_steps))

@@ -59,7 +59,7 @@ def measure(settings: Settings) -> Table:
         for name, racer in RACERS.items()
         for beside, seconds in (("nothing", idle), ("a busy process", busy))
     ]
-    title = f"Training step beside a busy process: batch {TASK.batch_size}, 784-{TASK.hidden}-10, T = {TASK.num_steps}"
+    title = f"Training step beside a busy process: {TASK.describe()}"
     return Table(title, rows, [f"{rounds * len(RACERS) * iterations} steps each.", *NOTES])
 
 

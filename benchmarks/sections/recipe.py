@@ -19,8 +19,9 @@ RACERS = {
 def measure(settings: Settings) -> Table:
     """Race the step and the augmentation."""
     params = read_params()
-    (hidden,) = params.network.hidden
-    task = Task(params.network.num_steps, params.train.batch_size, hidden, params.network.beta)
+    network = params.network
+    (beta,) = set(network.betas)
+    task = Task(network.layers, network.num_steps, params.train.batch_size, beta, network.surrogate)
     rounds, iterations = (3, 2) if settings.is_quick else (20, 10)
     with ExitStack() as stack:
         workers, _ = start_workers(stack, RACERS, task, settings.images, 1)
@@ -31,5 +32,4 @@ def measure(settings: Settings) -> Table:
         | {"share of the step": median(seconds[name]) / median(seconds["step"])}
         for name, racer in RACERS.items()
     ]
-    title = f"The recipe of params.yaml: batch {task.batch_size}, 784-{hidden}-10, T = {task.num_steps}"
-    return Table(title, rows, ["Each in a process of its own, by turns."])
+    return Table(f"The recipe of params.yaml: {task.describe()}", rows, ["Each in a process of its own, by turns."])
