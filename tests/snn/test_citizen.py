@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import snntorch
 import torch
-from torch import nn
+from torch import library, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -121,12 +121,12 @@ def convolution_calls():
 def test_the_convolutions_kernels_are_operators_as_pytorch_wants_them(operator):
     for called, arguments in convolution_calls():
         if called == getattr(OPERATORS, operator):
-            torch.library.opcheck(called.default, arguments)
+            library.opcheck(called.default, arguments)
 
 
 @pytest.mark.parametrize(("operator", "arguments"), list(operator_calls()))
 def test_kernels_are_operators_as_pytorch_wants_them(operator, arguments):
-    torch.library.opcheck(operator.default, arguments)
+    library.opcheck(operator.default, arguments)
 
 
 def test_an_import_compiles_nothing_and_brings_neither_numba_nor_the_compiler():

@@ -107,7 +107,7 @@ def test_a_network_in_half_precision_runs_and_learns(network, images, dtype):
 CONVOLUTIONS = {
     "circular": nn.Conv2d(3, 5, 3, padding=1, padding_mode="circular"),
     "dilated": nn.Conv2d(3, 5, 2, dilation=2, padding=1),
-    "strided and padded": nn.Conv2d(3, 5, 2, stride=1, padding="same"),
+    "padded to the same size": nn.Conv2d(3, 5, 2, stride=1, padding="same"),
     "grouped": nn.Conv2d(3, 3, 3, padding=1, groups=3),
     "another padding": nn.Conv2d(3, 5, 5, padding=2),
 }

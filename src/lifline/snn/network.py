@@ -74,7 +74,7 @@ class SpikingNetwork(nn.Module):
 
         Raises:
             LayersError: layers are not written so, or do not fit the image; the message goes on behind their name.
-            ValueError: there are more or fewer neurons than layers, or one cannot learn its decay.
+            ValueError: there is no class, there are more or fewer neurons than layers, or one cannot learn its decay.
         """
         if not (is_whole(num_classes) and num_classes >= 1):
             raise ValueError(f"num_classes is {num_classes}; allowed is a whole number from 1")

@@ -1,20 +1,19 @@
 """How kernels become operators of PyTorch, `torch.ops.lifline`: differentiable, and traced without being run.
 
-`torch.library.custom_op` would register the same in fewer lines, but imports torch._dynamo when first called, more than
-a second.
+PyTorch's `custom_op` would register the same in fewer lines, but imports torch._dynamo when first called, more than a
+second.
 """
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, library
 
 Gradients = tuple[Tensor | None, ...]
 Function = Callable[..., Any]
 
-_LIBRARY = torch.library.Library("lifline", "FRAGMENT")  # its operators live as long as it does
+_LIBRARY = library.Library("lifline", "FRAGMENT")  # its operators live as long as it does
 
 
 def kernels_for(tensor: Tensor) -> ModuleType:
@@ -54,8 +53,8 @@ def operator(
         _LIBRARY.define(schema)
         for kind_of_device in kinds_of_device:
             _LIBRARY.impl(name, function, kind_of_device)
-        torch.library.register_fake(f"lifline::{name}", shapes, lib=_LIBRARY)
-        torch.library.register_autograd(f"lifline::{name}", gradients, setup_context=context, lib=_LIBRARY)
+        library.register_fake(f"lifline::{name}", shapes, lib=_LIBRARY)
+        library.register_autograd(f"lifline::{name}", gradients, setup_context=context, lib=_LIBRARY)
         return function
 
     return register
