@@ -1,6 +1,7 @@
 """What people hook into a network or put in a layer's place is called, not passed over."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -105,19 +106,23 @@ def test_a_network_in_half_precision_runs_and_learns(network, images, dtype):
 
 
 CONVOLUTIONS = {
-    "circular": nn.Conv2d(3, 5, 3, padding=1, padding_mode="circular"),
-    "dilated": nn.Conv2d(3, 5, 2, dilation=2, padding=1),
-    "padded to the same size": nn.Conv2d(3, 5, 2, stride=1, padding="same"),
-    "grouped": nn.Conv2d(3, 3, 3, padding=1, groups=3),
-    "another padding": nn.Conv2d(3, 5, 5, padding=2),
+    "circular": partial(nn.Conv2d, 3, 5, 3, padding=1, padding_mode="circular"),
+    "dilated": partial(nn.Conv2d, 3, 5, 2, dilation=2, padding=1),
+    "padded to the same size": partial(nn.Conv2d, 3, 5, 2, padding="same"),
+    "grouped": partial(nn.Conv2d, 3, 3, 3, padding=1, groups=3),
+    "another padding": partial(nn.Conv2d, 3, 5, 5, padding=2),
 }
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_another_convolution_in_a_layers_place_is_called(name):
-    filters = CONVOLUTIONS[name].out_channels
-    network = SpikingNetwork.from_layers(f"3C3-MP2-{filters}C3p1-MP2", (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
-    network.layers[1].projection = CONVOLUTIONS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolution = CONVOLUTIONS[name]()
+    nn.init.constant_(convolution.bias, 0.05)  # so that its neurons fire
+    layers = f"3C3-MP2-{convolution.out_channels}C3p1-MP2"
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    network.layers[1].projection = convolution
     images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         traces, record = trace(network, images), network(images)
