@@ -14,6 +14,11 @@ with TemporaryDirectory() as folder:
     TEXT = Path(folder, "params.yaml").read_text()
 
 
+FORMATS = "formats: [onnx, nir, integer]"
+EXPORT = TEXT[TEXT.index("export:") + len("export:") : TEXT.index("\ntune:")]
+"""The section's keys and values."""
+
+
 def reading(tmp_path, text) -> str:
     """What is said of a params.yaml with this text."""
     path = tmp_path / "params.yaml"
@@ -52,7 +57,24 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("validation_size: 5000", "validation_size: 0", "data.validation_size is 0; allowed is a whole number"),
         ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are layers, beta, learn_beta,"),
         ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export, tune"),
-        ("  max_class_mismatches: 0", "", "export is None; allowed is a section of keys and values"),
+        (
+            "formats: [onnx, nir, integer]",
+            "formats: [nir]",
+            "export.formats is ['nir']; allowed is a list of some of onnx",
+        ),
+        (FORMATS, "formats: [onnx, onnx]", "each once, and onnx among them"),
+        (FORMATS, "formats: [onnx, nri]", "export.formats is 'nri'; allowed is a list of some"),
+        (
+            "formats: [onnx, nir, integer]",
+            "formats: onnx",
+            "export.formats is 'onnx'; allowed is a list of some of onnx",
+        ),
+        (
+            "max_accuracy_loss: 0.002",
+            "max_accuracy_loss: 2",
+            "export.max_accuracy_loss is 2; allowed is a number from 0 to 1",
+        ),
+        (EXPORT, "", "export is None; allowed is a section of keys and values"),
         ("beta: 0.95", "beta: 0.95\n  beta: 0.9", 'is not valid YAML: line 12: found duplicate key "beta"'),
         ("beta: 0.95", "beta: [", "is not valid YAML: line"),
         ("beta: 0.95", "beta: 2024-99-99", "is not valid YAML: month must be in 1..12"),
@@ -119,7 +141,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta: 0.95", "beta: &it [*it]", "holds itself in line 11"),
         ("network:", "network: &it\n  it: *it", "holds itself in line 9"),
         ("network:", "network: &it\n  <<: *it", "holds itself in line 9"),
-        ("  space:", "  space: &it\n    it: *it", "holds itself in line 47"),
+        ("  space:", "  space: &it\n    it: *it", "holds itself in line 49"),
         ("beta: 0.95", "beta: *it", "is not valid YAML: line 11: found undefined alias 'it'"),
         ("beta: 0.95", "<<: 5", "is not valid YAML: line 11: expected a mapping or list of mappings for merging"),
         ("beta: 0.95", "beta: <<", "is not valid YAML: line 11: could not determine a constructor"),
@@ -131,7 +153,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         (
             "    network.beta:",
             f"    network.x: {NESTED}\n    network.beta:",
-            "is nested deeper than 20 levels in line 48",
+            "is nested deeper than 20 levels in line 50",
         ),
         ("beta: 0.95", f"beta: {'[' * 5000}", "is nested deeper than 20 levels"),
         ("beta: 0.95", f"beta: {'- ' * 5000}", "is not valid YAML: line 11"),
@@ -157,7 +179,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta", "be\0ta", "is not valid YAML: unacceptable character #x0000: special characters are not allowed in"),
         ("beta: 0.95", 'beta: "\\ud800"', r"network.beta is '\ud800'; allowed is a number from 0 to 1"),
         ("beta: 0.95", 'beta: "\\xZZ"', "is not valid YAML: line 11: expected escape sequence"),
-        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 51: but found another document"),
+        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 53: but found another document"),
         (TEXT, f"%YAML 9.9\n---\n{TEXT}", "is not valid YAML: line 1: found incompatible YAML document"),
         (TEXT, f"{TEXT}#{'x' * 100_000}", "has more than 100000 bytes"),
         (TEXT, "# nothing", "must hold the sections data, network"),

@@ -13,7 +13,8 @@ from tests.conftest import ROOT, changed
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 NOT_OF_A_RECIPE = {
-    "data.test_share", "train.seed", "train.device", "export.max_class_mismatches", "tune.epochs", "tune.space",
+    "data.test_share", "train.seed", "train.device", "tune.epochs", "tune.space",
+    "export.formats", "export.max_class_mismatches", "export.max_accuracy_loss",
 }  # fmt: skip
 
 
@@ -206,6 +207,8 @@ def test_help_names_each_preset(params_file, lifline):
 )
 def test_odd_yaml_keeps_its_oddities_or_is_left_alone(params_file, text, changed):
     params = params_file.read_text()
+    section = params[params.index("export:") : params.index("\ntune:")]
+    merged = "<<: {export: {formats: [onnx], max_class_mismatches: 0, max_accuracy_loss: 0}}\n"
     written = text.format(
         params=params,
         crlf=params.replace("\n", "\r\n"),
@@ -213,7 +216,7 @@ def test_odd_yaml_keeps_its_oddities_or_is_left_alone(params_file, text, changed
         quoted=params.replace("loss: rate_mse", "'loss': 'rate_mse'"),
         block=params.replace("beta: 0.9", "beta:\n    - 0.9  # first\n    - 0.9\n   "),
         merge=params.replace("  shear: 0.1 ", "  <<: {shear: 0.1}"),
-        merged_section=params.replace("export:\n  max_class_mismatches: 0", "<<: {export: {max_class_mismatches: 0}}"),
+        merged_section=params.replace(section, merged),
         twice=params.replace("beta: 0.9 ", "beta: &it 0.9 ").replace("threshold: 1.0 ", "threshold: &it 1.0 "),
         alias=params.replace("scale: 0.08 ", "scale: &it 0.08 ").replace("shear: 0.1 ", "shear: *it"),
     )

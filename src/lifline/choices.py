@@ -4,6 +4,7 @@ from typing import Literal
 
 Coding = Literal["constant", "latency", "rate"]
 Decoding = Literal["rate", "rate_membrane", "latency", "membrane"]
+FormatName = Literal["onnx", "nir", "integer"]
 LossName = Literal["membrane_ce", "count_ce", "rate_ce", "rate_mse"]
 SurrogateName = Literal["atan", "spike_operator", "fast_sigmoid", "straight_through"]
 Preparation = Literal["handwriting", "on_black", "plain"]

@@ -134,11 +134,24 @@ def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     (run,) = all_runs(store)
     logged = [output.model_id for output in store.get_run(run.info.run_id).outputs.model_outputs]
     assert len(logged) == 2
+    with tracking.run_of_model(HASH, params) as run:
+        assert run.log_onnx(tiny_onnx(), {"a/b.c": b"1"}) not in logged  # the same in one format more
     for model_id in logged:
         store.delete_logged_model(model_id)
     with tracking.run_of_model(HASH, params) as run:
         run.log_onnx(tiny_onnx())
-    assert len(store.search_logged_models([run.experiment_id])) == 1
+    assert len(store.search_logged_models([run.experiment_id])) == 2
+
+
+def test_other_formats_are_kept_beside_a_logged_model(store, params):
+    with tracking.run_of_model(HASH, params) as run:
+        model_id = run.log_onnx(tiny_onnx(), {"model.nir": b"1", "integer/network.c": b"2"})
+        assert run.log_onnx(tiny_onnx(), {"integer/network.c": b"2", "model.nir": b"1"}) == model_id
+        assert run.log_onnx(tiny_onnx(), {"model.nir": b"1", "integer/network.c": b"3"}) != model_id
+    for name, content in (("model.nir", b"1"), ("integer/network.c", b"2")):
+        folder = store.get_logged_model(model_id).artifact_location
+        kept = mlflow.artifacts.download_artifacts(f"{folder}/formats/{name}")
+        assert Path(kept).read_bytes() == content
 
 
 def test_an_export_that_was_cut_short_is_in_nobodys_way(store, params, monkeypatch):

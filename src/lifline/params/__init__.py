@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from lifline.choices import Coding, Decoding, LossName, SurrogateName
+from lifline.choices import Coding, Decoding, FormatName, LossName, SurrogateName
 from lifline.errors import ParamsError
 from lifline.layers import ALLOWED, parse_layers
 from lifline.params.document import MAX_BYTES, MAX_SCALAR, cut, parse_yaml, shortened
@@ -32,6 +32,10 @@ def _as_layers(value: str) -> str:
     parse_layers(value)
     return value
 
+
+FORMATS = f"a list of some of {', '.join(get_args(FormatName))}, each once, and onnx among them"
+IN_WORDS: dict[Any, str] = {bool: "true, false", dict: "a mapping", list: FORMATS}
+"""What params of these types may be."""
 
 Layers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_as_layers)]
 
@@ -175,11 +179,23 @@ class TuneParams(Section):
     """Params by dotted name, each with low, high and maybe log: true, or with a list of choices."""
 
 
+def _as_formats(value: list[FormatName]) -> list[FormatName]:
+    if "onnx" not in value or len(set(value)) < len(value):
+        raise ValueError(f"is {value}; allowed is {FORMATS}")
+    return value
+
+
 class ExportParams(Section):
-    """When an exported model is good enough."""
+    """As what a model leaves, and when that is good enough."""
+
+    formats: Annotated[list[FormatName], AfterValidator(_as_formats)]
+    """As what the network is exported, each with its proof; what a format cannot carry is said, and not made."""
 
     max_class_mismatches: Annotated[int, Field(ge=0, le=10_000_000)]
-    """Test images on which ONNX Runtime may decide otherwise than the network."""
+    """Test images on which an ONNX or NIR file, run elsewhere, may decide otherwise than the network."""
+
+    max_accuracy_loss: Rate
+    """Share of the validation images by which the integer network may be less accurate."""
 
 
 class Params(Section):
@@ -192,7 +208,7 @@ class Params(Section):
     export: ExportParams
     tune: TuneParams
 
-    def flat(self) -> dict[str, int | float | str | list[float]]:
+    def flat(self) -> dict[str, int | float | str | list[float] | list[str]]:
         """The params of the pipeline under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
@@ -281,10 +297,8 @@ def describe_field(field: FieldInfo) -> str:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
-    if kind is bool:
-        return "true, false"
-    if get_origin(kind) is dict:
-        return "a mapping"
+    if (origin := get_origin(kind) or kind) in IN_WORDS:
+        return IN_WORDS[origin]
     if kind is str:
         return ALLOWED if any(isinstance(each, AfterValidator) for each in field.metadata) else "a name or a path"
     if get_origin(kind) is Union:
@@ -322,7 +336,7 @@ def _describe_problem(problem: ErrorDetails) -> str:
     path = [str(part) for part in problem["loc"]]
     fields = dict(all_fields())
     param = ".".join(path[:2])  # what follows is the kind of a list and the place in it
-    is_list = param in fields and get_origin(fields[param].annotation) is Union
+    is_list = param in fields and get_origin(fields[param].annotation) in (Union, list)
     name = param if is_list else ".".join(cut(part) if part.isprintable() else shortened(part) for part in path)
     if param == "network.hidden":
         return (

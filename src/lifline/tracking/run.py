@@ -1,12 +1,12 @@
 """A run of MLflow, and what is logged to it."""
 
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -15,12 +15,13 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 
 from lifline.params import Params
 from lifline.provenance import recorded_source
+from lifline.system.files import sha256_of_bytes, write_bytes
 from lifline.tracking.dataset import Part, data_tags, dataset_input
 from lifline.tracking.description import describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
 from lifline.tracking.store import STORE_ERRORS, all_pages
-from lifline.tracking.tags import DESCRIPTION_TAG, HOLDER_TAG, MODEL_TAG, ONNX_TAG
+from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG
 from lifline.training.report import EpochReport
 
 if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
@@ -32,8 +33,13 @@ METRICS_PER_BATCH = 1000  # MLflow's own limit
 LEADING = ("validation/accuracy", "test/accuracy")
 """Logged before the others: MLflow's pages open on the metric that a run had first."""
 
-CONSTANTS = ("export/images", "export/spikes_compared", "test/total", "validation/total", "num_seeds")
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
+
+CONSTANTS = ("test/total", "validation/total", "num_seeds")
 """What was counted, not how well it went: tags, not metrics."""
+
+EXPORT_CONSTANTS = re.compile(r"export/.*(images|spikes_compared|bytes)")
+"""Likewise, of each format."""
 
 OF_THE_MODEL = ("test/", "export/")
 """What is true of a model whoever trains it again."""
@@ -105,20 +111,24 @@ class Run:
         self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
         self.set_tags(data_tags(dataset, source))
 
-    def log_onnx(self, model: onnx.ModelProto) -> str:
+    def log_onnx(self, model: onnx.ModelProto, formats: Mapping[str, bytes] = NO_FILES) -> str:
         """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads; returns its id.
 
         Where the run has it already, that one's. One that an interruption left without its files is deleted.
+
+        Args:
+            model: the network as ONNX.
+            formats: files of the network in other formats, by path, that are kept beside it.
         """
-        sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+        sha256 = _sha256({"": model.SerializeToString(deterministic=True)} | dict(formats))
         run = self.read()
         outputs = {output.model_id for output in _model_outputs(run)}
-        same = all_pages(self.client.search_logged_models, [self.experiment_id], f"tags.{ONNX_TAG} = '{sha256}'")
+        same = all_pages(self.client.search_logged_models, [self.experiment_id], f"tags.{EXPORT_TAG} = '{sha256}'")
         own = [each for each in same if each.source_run_id == self.run_id or each.model_id in outputs]
         for unfinished in (each for each in own if each.status != LoggedModelStatus.READY):
             self.client.delete_logged_model(unfinished.model_id)
         ready = sorted(each.model_id for each in own if each.status == LoggedModelStatus.READY)
-        model_id = ready[0] if ready else self._new_model(model, {ONNX_TAG: sha256}, run).model_id
+        model_id = ready[0] if ready else self._new_model(model, formats, {EXPORT_TAG: sha256}, run).model_id
         if model_id not in outputs:
             self.client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
         return model_id
@@ -164,7 +174,7 @@ class Run:
 
     def _log_flat(self, metrics: Mapping[str, float], step: int = 0) -> None:
         leading = {name: metrics[name] for name in LEADING if name in metrics}
-        constants = {name: f"{value:.0f}" for name, value in metrics.items() if name in CONSTANTS}
+        constants = {name: f"{value:.0f}" for name, value in metrics.items() if _is_constant(name)}
         now = _milliseconds()
         ordered = {name: value for name, value in (leading | dict(metrics)).items() if name not in constants}
         self._log_batches([Metric(name, value, now, step) for name, value in ordered.items()])
@@ -186,12 +196,16 @@ class Run:
     def _files(self, run: entities.Run) -> set[str]:
         return {file.path for file in self.client.list_artifacts(run.info.run_id) if not file.is_dir}
 
-    def _new_model(self, model: onnx.ModelProto, tags: Mapping[str, str], run: entities.Run) -> LoggedModel:
+    def _new_model(
+        self, model: onnx.ModelProto, formats: Mapping[str, bytes], tags: Mapping[str, str], run: entities.Run
+    ) -> LoggedModel:
         logged = self.client.create_logged_model(
             self.experiment_id, name="model", source_run_id=self.run_id, tags=dict(tags), params=run.data.params
         )
         with temporary_folder(self.holder) as folder:
             save_onnx_model(model, folder / "model", logged)
+            for name, content in formats.items():
+                write_bytes(folder / "model/formats" / name, content)
             self.client.log_model_artifacts(logged.model_id, str(folder / "model"))
         measured = [
             Metric(each.key, each.value, each.timestamp, each.step, model_id=logged.model_id, run_id=self.run_id)
@@ -213,6 +227,12 @@ class Run:
         with temporary_folder(self.holder) as folder:
             for name in self._files(earlier) - self._files(run):
                 self._log_file(Path(self.client.download_artifacts(earlier.info.run_id, name, str(folder))))
+
+
+def _sha256(files: Mapping[str, bytes]) -> str:
+    """Of names and contents, in any order."""
+    hashes = [f"{name} {sha256_of_bytes(content)}" for name, content in sorted(files.items())]
+    return sha256_of_bytes("\n".join(hashes).encode())
 
 
 def find_run(client: MlflowClient, experiment_id: str, tag: str, value: str) -> entities.Run | None:
@@ -239,12 +259,16 @@ def _of_the_model(known: Mapping[str, Any], there: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in known.items() if name.startswith(OF_THE_MODEL) and name not in there}
 
 
+def _is_constant(name: str) -> bool:
+    return name in CONSTANTS or EXPORT_CONSTANTS.fullmatch(name) is not None
+
+
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Lists are tables, which no metric can hold."""
+    """Lists are tables, which no metric can hold; nor can one hold text."""
     for name, value in zip(_as_keys(metrics), metrics.values(), strict=True):
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")
-        elif not isinstance(value, list):
+        elif not isinstance(value, list | str):
             yield f"{prefix}{name}", float(value)
 
 

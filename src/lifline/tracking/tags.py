@@ -3,7 +3,7 @@
 MODEL_TAG = "model_sha256"
 """Of the model that a run trained, evaluated or exported; on a registered version, too."""
 
-ONNX_TAG = "onnx_sha256"
+EXPORT_TAG = "export_sha256"
 RECIPE_TAG = "recipe"
 SEEDS_TAG = "recipe_sha256"
 STUDY_TAG = "study"
