@@ -15,7 +15,7 @@ with TemporaryDirectory() as folder:
 
 
 FORMATS = "formats: [onnx, nir, integer]"
-EXPORT = TEXT[TEXT.index("export:") + len("export:") : TEXT.index("\ntune:")]
+EXPORT = TEXT[TEXT.index("export:") + len("export:") : TEXT.index("\nchampion:")]
 """The section's keys and values."""
 
 
@@ -56,7 +56,7 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("surrogate: atan", "surrogate: tanh", "network.surrogate is 'tanh'; allowed is atan, spike_operator,"),
         ("validation_size: 5000", "validation_size: 0", "data.validation_size is 0; allowed is a whole number"),
         ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are layers, beta, learn_beta,"),
-        ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export, tune"),
+        ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export, champion,"),
         (
             "formats: [onnx, nir, integer]",
             "formats: [nir]",
@@ -107,8 +107,8 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("flip: false", "", "augmentation.flip is missing; allowed is true, false"),
         ("shift: 0.0", "shift: 513", "augmentation.shift is 513; allowed is a number from 0 to 512"),
         ("scale: 0.0", "scale: 1", "augmentation.scale is 1; allowed is a number from 0 to below 1"),
-        (TEXT, "", "must hold the sections data, network, train, augmentation, export, tune"),
-        (TEXT, "- beta", "must hold the sections data, network, train, augmentation, export, tune"),
+        (TEXT, "", "must hold the sections data, network, train, augmentation, export, champion, tune"),
+        (TEXT, "- beta", "must hold the sections data, network, train, augmentation, export, champion, tune"),
     ],
 )
 def test_what_is_not_allowed_is_named_with_what_is(tmp_path, old, new, message):
@@ -141,7 +141,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta: 0.95", "beta: &it [*it]", "holds itself in line 11"),
         ("network:", "network: &it\n  it: *it", "holds itself in line 9"),
         ("network:", "network: &it\n  <<: *it", "holds itself in line 9"),
-        ("  space:", "  space: &it\n    it: *it", "holds itself in line 49"),
+        ("  space:", "  space: &it\n    it: *it", "holds itself in line 55"),
         ("beta: 0.95", "beta: *it", "is not valid YAML: line 11: found undefined alias 'it'"),
         ("beta: 0.95", "<<: 5", "is not valid YAML: line 11: expected a mapping or list of mappings for merging"),
         ("beta: 0.95", "beta: <<", "is not valid YAML: line 11: could not determine a constructor"),
@@ -153,7 +153,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         (
             "    network.beta:",
             f"    network.x: {NESTED}\n    network.beta:",
-            "is nested deeper than 20 levels in line 50",
+            "is nested deeper than 20 levels in line 56",
         ),
         ("beta: 0.95", f"beta: {'[' * 5000}", "is nested deeper than 20 levels"),
         ("beta: 0.95", f"beta: {'- ' * 5000}", "is not valid YAML: line 11"),
@@ -179,7 +179,7 @@ CHAINED = "".join(f"x{level + 1}: &x{level + 1} [*x{level}]\n" for level in rang
         ("beta", "be\0ta", "is not valid YAML: unacceptable character #x0000: special characters are not allowed in"),
         ("beta: 0.95", 'beta: "\\ud800"', r"network.beta is '\ud800'; allowed is a number from 0 to 1"),
         ("beta: 0.95", 'beta: "\\xZZ"', "is not valid YAML: line 11: expected escape sequence"),
-        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 53: but found another document"),
+        (TEXT, f"{TEXT}---\n{TEXT}", "is not valid YAML: line 59: but found another document"),
         (TEXT, f"%YAML 9.9\n---\n{TEXT}", "is not valid YAML: line 1: found incompatible YAML document"),
         (TEXT, f"{TEXT}#{'x' * 100_000}", "has more than 100000 bytes"),
         (TEXT, "# nothing", "must hold the sections data, network"),
@@ -267,7 +267,7 @@ def test_params_cannot_be_changed(params):
 
 
 def test_flat_names_are_all_params(params):
-    assert list(params.flat()) == [name for name, _ in all_fields() if not name.startswith("tune.")]
+    assert list(params.flat()) == [name for name, _ in all_fields() if not name.startswith(("champion.", "tune."))]
 
 
 def test_values_are_replaced_by_name(params):
@@ -288,7 +288,8 @@ def test_values_are_replaced_by_name(params):
 def test_the_readme_describes_every_param_with_its_default():
     params = read_params(ROOT / "params.yaml")
     readme = (ROOT / "README.md").read_text()
-    defaults = params.flat() | {"tune.epochs": params.tune.epochs, "tune.space": "above"}
+    champion = {f"champion.{name}": value for name, value in params.champion}
+    defaults = params.flat() | champion | {"tune.epochs": params.tune.epochs, "tune.space": "above"}
     for name, field in all_fields():
         default = str(defaults[name])
         shown = default.lower() if field.annotation is bool else default

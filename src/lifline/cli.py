@@ -204,15 +204,17 @@ def promote(
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
 ) -> None:
-    """Show in which params and metrics runs of MLflow differ.
+    """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
 
+    That is told of the same test images by McNemar's exact test, as `lifline champion` does.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    from lifline.tracking.comparison import differing_metrics, differing_params, find_runs
+    from lifline.params import read_params
+    from lifline.tracking.comparison import differing_metrics, differing_params, evidence_on, find_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
@@ -223,8 +225,11 @@ def compare(
         table.add_row(name, *map(Text, values))
     if not table.rows:
         print("the runs have the same params and metrics")
-        return
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    else:
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    if len(found) == 2 and (evidence := evidence_on(*found)):  # noqa: PLR2004
+        level = read_params(working_copy() / "params.yaml").champion.level
+        print(f"test images, the second against the first: {evidence.describe(level)}")
 
 
 @app.command()
@@ -236,12 +241,36 @@ def champion(
 ) -> None:
     """Make an exported model the champion: models:/lifline@champion.
 
-    `dvc repro` registers each network that it exports. One takes the place of the champion if it is at least as
-    accurate on the test images, and passed export's proof that ONNX Runtime decides as the network does.
+    `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
+    better on the same test images by McNemar's exact test, or not much worse and cheaper, as champion.* in params.yaml
+    say; and if it passed export's proofs. `lifline versions` lists them.
     """
-    from lifline.tracking.registry import make_champion
+    from lifline.params import read_params
+    from lifline.tracking.champion import make_champion
 
-    print(make_champion(None if version is None else str(version), force))
+    params = read_params(working_copy() / "params.yaml").champion
+    print(make_champion(None if version is None else str(version), force, params))
+
+
+@app.command()
+def versions() -> None:
+    """List the versions of the registered model lifline, the newest first."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from lifline.tracking.champion import CAVEAT, list_versions
+
+    right = (Column(name, justify="right") for name in ("test accuracy", "spikes", "steps"))
+    table = Table("", "", Column("run", overflow="fold"), *right, "proofs", box=None, pad_edge=False)
+    for each in list_versions():
+        figures = (f"{each.accuracy:.2%}", f"{each.spikes_per_image:,.0f}", f"{each.num_steps:.0f}")
+        table.add_row(each.version, each.alias, Text(each.run), *figures, each.proof)
+    if not table.rows:
+        print("there is no version; `dvc repro` registers one")
+        return
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    print(CAVEAT)
 
 
 @app.command()

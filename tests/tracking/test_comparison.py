@@ -84,3 +84,18 @@ def test_a_name_of_several_runs_is_told_with_their_ids(two_runs, lifline, params
         pass
     code, _, err = lifline("compare", "tutorial: beta 0.9", two_runs[0].info.run_id)
     assert_one_line_error((code, err), "one of 2", two_runs[0].info.run_id[:8])
+
+
+def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspace):
+    for run, right in zip(two_runs, (900, 950), strict=True):
+        store.log_text(run.info.run_id, predictions(right), "predictions.csv")
+    names = ["tutorial: beta 0.9", "tutorial: beta 0.5"]
+    *_, last = lifline("compare", *names)[1].splitlines()
+    assert last.startswith("test images, the second against the first: +5.00 points (95% interval +3.")
+    assert "50 images gained, 0 lost, of 1,000" in last
+    store.log_text(two_runs[0].info.run_id, predictions(900, total=800), "predictions.csv")
+    assert "test images" not in lifline("compare", *names)[1]
+
+
+def predictions(right, total=1_000):
+    return "\n".join(["actual,predicted", *(f"7,{7 if image < right else 1}" for image in range(total))])

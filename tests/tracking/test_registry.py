@@ -17,10 +17,6 @@ from tests.tracking.runs import all_runs, tiny_onnx
 URI = "models:/lifline@champion"
 
 
-def champion(store):
-    return store.get_model_version_by_alias("lifline", "champion").version
-
-
 def test_each_exported_model_is_a_version_with_its_card_once(store, export):
     assert [export(0.9), export(0.9), export(0.8, brightness=2)] == ["1", "1", "2"]
     versions = store.search_model_versions("name = 'lifline'")
@@ -45,56 +41,12 @@ def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store,
     assert store.get_model_version("lifline", "1").description == "# Another card"
 
 
-def test_the_champion_gives_way_to_its_equal_alone(store, export, lifline):
-    export(0.9)
-    code, out, _ = lifline("champion")
-    assert (code, out) == (0, "models:/lifline@champion is version 1, test accuracy 90.00%\n")
-    assert lifline("champion")[:2] == (0, "version 1 is the champion already\n")
-
-    export(0.8999, brightness=2)
-    code, _, err = lifline("champion")
-    assert_one_line_error((code, err), "version 2", "89.99%", "version 1, has 90.00%", "--force")
-    assert champion(store) == 1
-
-    export(0.9, brightness=3)
-    assert lifline("champion")[:2] == (
-        0,
-        "models:/lifline@champion is version 3, test accuracy 90.00%, after version 1\n",
-    )
-    assert champion(store) == 3
-
-
-def test_force_is_recorded(store, export, lifline):
-    export(0.9)
-    lifline("champion")
-    export(0.8, brightness=2)
-    code, out, _ = lifline("champion", "--version", "2", "--force")
-    assert code == 0
-    assert "by force: version 2 has test accuracy 80.00%" in out
-    assert champion(store) == 2
-    assert "80.00%" in store.get_model_version("lifline", "2").tags["champion_by_force"]
-    assert lifline("champion", "--version", "1")[0] == 0
-    assert "champion_by_force" not in store.get_model_version("lifline", "1").tags
-
-
 def test_a_version_without_the_proof_is_refused(store, export, lifline):
     """export.max_class_mismatches may let a model pass that is not quite the network."""
     export(0.9, mismatches=1)
     code, _, err = lifline("champion")
     assert_one_line_error((code, err), "version 1 did not pass export's proof")
     assert lifline("champion", "--force")[0] == 0
-
-
-@pytest.mark.parametrize("accuracy", ["nan", "good", "0.8", None])
-def test_an_accuracy_that_is_none_beats_nobody(store, export, lifline, accuracy):
-    export(0.9)
-    lifline("champion")
-    export(0.95, brightness=2)
-    store.delete_model_version_tag("lifline", "2", "test_accuracy")
-    if accuracy:
-        store.set_model_version_tag("lifline", "2", "test_accuracy", accuracy)
-    assert_one_line_error(lifline("champion")[::2], "version 2 has ", "test accuracy")
-    assert champion(store) == 1
 
 
 def test_another_process_may_register_first(store, export, monkeypatch):
@@ -152,7 +104,7 @@ def test_a_champion_that_is_gone_is_in_nobodys_way(store, export, lifline):
     lifline("champion")
     with closing(sqlite3.connect("mlflow.db")) as file, file:  # MLflow itself takes the alias away with the version
         file.execute("UPDATE registered_model_aliases SET version = 7")
-    assert lifline("champion")[:2] == (0, "models:/lifline@champion is version 1, test accuracy 90.00%\n")
+    assert "models:/lifline@champion is version 1, test accuracy 90.00%. " in lifline("champion")[1]
 
 
 def test_champion_compare_and_predict_need_no_experiment(store, export, lifline, monkeypatch):

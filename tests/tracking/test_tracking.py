@@ -145,12 +145,12 @@ def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
 
 def test_other_formats_are_kept_beside_a_logged_model(store, params):
     with tracking.run_of_model(HASH, params) as run:
-        model_id = run.log_onnx(tiny_onnx(), {"model.nir": b"1", "integer/network.c": b"2"})
-        assert run.log_onnx(tiny_onnx(), {"integer/network.c": b"2", "model.nir": b"1"}) == model_id
-        assert run.log_onnx(tiny_onnx(), {"model.nir": b"1", "integer/network.c": b"3"}) != model_id
-    for name, content in (("model.nir", b"1"), ("integer/network.c", b"2")):
+        model_id = run.log_onnx(tiny_onnx(), {"formats/model.nir": b"1", "formats/integer/network.c": b"2"})
+        assert run.log_onnx(tiny_onnx(), {"formats/integer/network.c": b"2", "formats/model.nir": b"1"}) == model_id
+        assert run.log_onnx(tiny_onnx(), {"formats/model.nir": b"1", "formats/integer/network.c": b"3"}) != model_id
+    for name, content in (("formats/model.nir", b"1"), ("formats/integer/network.c", b"2")):
         folder = store.get_logged_model(model_id).artifact_location
-        kept = mlflow.artifacts.download_artifacts(f"{folder}/formats/{name}")
+        kept = mlflow.artifacts.download_artifacts(f"{folder}/{name}")
         assert Path(kept).read_bytes() == content
 
 

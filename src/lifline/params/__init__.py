@@ -198,6 +198,22 @@ class ExportParams(Section):
     """Share of the validation images by which the integer network may be less accurate."""
 
 
+class ChampionParams(Section):
+    """When `lifline champion` moves to another version."""
+
+    level: Annotated[float, Field(gt=0, lt=1)]
+    """Of the test that tells a version better or worse than the champion: how often luck alone may do so."""
+
+    cost: Literal["spikes", "size", "steps"]
+    """What is to be saved: spikes an image, bytes of the ONNX file, or simulation steps."""
+
+    min_saving: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the champion's cost by which a version must be cheaper to take its place without being better."""
+
+    margin: Rate
+    """Share of the images by which it may be worse then, at most."""
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -206,13 +222,14 @@ class Params(Section):
     train: TrainParams
     augmentation: AugmentationParams
     export: ExportParams
+    champion: ChampionParams
     tune: TuneParams
 
     def flat(self) -> dict[str, int | float | str | list[float] | list[str]]:
         """The params of the pipeline under dotted names: `{"network.beta": 0.95, ...}`."""
         return {
             f"{section}.{name}": value
-            for section, values in self.model_dump(exclude={"tune"}).items()
+            for section, values in self.model_dump(exclude={"champion", "tune"}).items()
             for name, value in values.items()
         }
 

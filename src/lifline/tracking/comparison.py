@@ -1,11 +1,14 @@
 """Runs of MLflow side by side: the params and metrics in which they differ."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from mlflow import MlflowClient
 
 from lifline.errors import TrackingError
+from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions, read_decisions
 from lifline.tracking.store import all_pages, store
 
 SHORTEST_PREFIX = 4
@@ -49,6 +52,25 @@ def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
         {name: f"{value:.6g}" for name, value in run.metrics.items() if not name.startswith("system/")} for run in runs
     ]
     return _differences(figures)
+
+
+def evidence_on(first: ComparedRun, second: ComparedRun) -> Evidence | None:
+    """Compare what two runs' networks took the same test images for; None where they were not tested on the same ones.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
+    """
+    with store() as client, TemporaryDirectory() as folder:
+        return compare_decisions(*(_decisions(client, run, folder) for run in (first, second)))
+
+
+def _decisions(client: MlflowClient, run: ComparedRun, folder: str) -> list[Decision]:
+    if not any(file.path == DECISIONS for file in client.list_artifacts(run.run_id)):
+        return []
+    try:
+        return read_decisions(Path(client.download_artifacts(run.run_id, DECISIONS, folder)).read_bytes())
+    except (OSError, ValueError):
+        return []
 
 
 def _differences(tables: Sequence[Mapping[str, str]]) -> list[Difference]:

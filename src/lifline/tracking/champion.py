@@ -1,0 +1,177 @@
+"""Which version of the registered model is in use: it moves on evidence alone."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from lifline.errors import RegistryError
+from lifline.params import ChampionParams
+from lifline.tracking import store as tracking_store
+from lifline.tracking.evidence import Evidence, compare_decisions
+from lifline.tracking.registry import CHAMPION, NAME, is_whole, read_decisions_of
+from lifline.tracking.store import HOW_TO_REGISTER, all_pages
+
+FORCED_TAG = "champion_by_force"
+
+COST_TAGS = {"spikes": "spikes_per_image", "size": "onnx_bytes", "steps": "num_steps"}
+"""By what `champion.cost` names."""
+
+
+CAVEAT = "Versions are chosen by the test images, so that the champion's accuracy there may be too high for others."
+
+
+class Verdict(NamedTuple):
+    """Whether a version may be the champion, and why."""
+
+    is_champion: bool
+    reason: str
+
+
+def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
+    """Move the alias `champion` to a version, by default the newest; returns what was done, and on what evidence.
+
+    Raises:
+        RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
+            proven, and `force` is false.
+        TrackingError: MLflow cannot be reached.
+    """
+    with tracking_store.store() as client, tracking_store.exclusive(client.tracking_uri):
+        versions = _versions(client)
+        if not versions:
+            raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
+        chosen = version or max(versions, key=int)
+        if chosen not in versions:
+            raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
+        if not is_whole(client, versions[chosen]):
+            raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
+        before = _champion(client, versions)
+        if chosen == before:
+            return f"version {chosen} is the champion already"
+        verdict = _judge(client, versions[chosen], versions.get(before or ""), params)
+        if not verdict.is_champion and not force:
+            raise RegistryError(f"{verdict.reason}; --force makes it the champion all the same")
+        if not verdict.is_champion:
+            client.set_model_version_tag(NAME, chosen, FORCED_TAG, verdict.reason)
+        client.set_registered_model_alias(NAME, CHAMPION, chosen)
+    return (
+        f"models:/{NAME}@{CHAMPION} is version {chosen}, test accuracy {_number(versions[chosen], 'test_accuracy'):.2%}"
+        + (f", after version {before}" if before else "")
+        + (f" (by force: {verdict.reason})" if not verdict.is_champion else f": {verdict.reason}" * bool(before))
+        + f". {CAVEAT}"
+    )
+
+
+class ListedVersion(NamedTuple):
+    """A version as it is listed."""
+
+    version: str
+    alias: str
+    run: str
+    """The name of the run that trained it: its recipe, and what sets it apart."""
+
+    accuracy: float
+    """On the test images, 0 to 1; NaN where it is not known."""
+
+    spikes_per_image: float
+    num_steps: float
+    proof: str
+
+
+def list_versions() -> list[ListedVersion]:
+    """All versions, the newest first.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
+    """
+    with tracking_store.store() as client:
+        versions = _versions(client)
+        champion = _champion(client, versions) if versions else None
+        return [
+            ListedVersion(
+                number,
+                CHAMPION if number == champion else "",
+                _run_name(client, versions[number]),
+                _number(versions[number], "test_accuracy"),
+                _number(versions[number], "spikes_per_image"),
+                _number(versions[number], "num_steps"),
+                "passed" if _is_proven(versions[number]) else "failed",
+            )
+            for number in sorted(versions, key=int, reverse=True)
+        ]
+
+
+def _run_name(client: MlflowClient, version: ModelVersion) -> str:
+    try:
+        return str(client.get_run(version.run_id or "").info.run_name)
+    except MlflowException:
+        return "a run that is gone"
+
+
+def _is_proven(version: ModelVersion) -> bool:
+    return version.tags.get("class_mismatches") == "0"
+
+
+def _versions(client: MlflowClient) -> dict[str, ModelVersion]:
+    found = all_pages(client.search_model_versions, f"name = '{NAME}'")
+    return {str(each.version): each for each in found}
+
+
+def _champion(client: MlflowClient, versions: Mapping[str, ModelVersion]) -> str | None:
+    """The version that is the champion; None where there is none, or it is gone."""
+    alias = str(client.get_registered_model(NAME).aliases.get(CHAMPION, ""))
+    return alias if alias in versions else None
+
+
+def _judge(
+    client: MlflowClient, chosen: ModelVersion, champion: ModelVersion | None, params: ChampionParams
+) -> Verdict:
+    """Decide whether a version may take the champion's place, or the first one's."""
+    this = f"version {chosen.version}"
+    if not _is_proven(chosen):
+        return Verdict(False, f"{this} did not pass export's proof that its files decide as the network does")
+    if math.isnan(_number(chosen, "test_accuracy")):
+        return Verdict(False, f"{this} has no test accuracy")
+    if champion is None:
+        return Verdict(True, "there was none")
+    evidence = compare_decisions(read_decisions_of(client, champion), read_decisions_of(client, chosen))
+    if evidence is None:
+        return Verdict(
+            False,
+            f"{this} and the champion, version {champion.version}, cannot be compared: one has no decisions by image, "
+            f"or on other images; {HOW_TO_REGISTER}",
+        )
+    return _weigh(evidence, this, _cost_change(chosen, champion, params), params)
+
+
+def _weigh(evidence: Evidence, this: str, cost_change: float, params: ChampionParams) -> Verdict:
+    """Decide on a version by how it compares with the champion, and by how much more it costs."""
+    told = f"{evidence.describe(params.level)}, {params.cost} {cost_change:+.0%}"
+    is_told_apart = evidence.p_value < params.level
+    if is_told_apart and evidence.difference > 0:
+        return Verdict(True, f"{this} is better than the champion: {told}")
+    if evidence.interval(params.level)[0] >= -params.margin and cost_change <= -params.min_saving:
+        return Verdict(True, f"{this} is cheaper than the champion, and worse by {params.margin:.2%} at most: {told}")
+    if is_told_apart:
+        return Verdict(False, f"{this} is worse than the champion: {told}")
+    needed = evidence.images_needed(params.level)
+    more = f"; {needed:,} images would tell, were that the true difference" if needed else ""
+    return Verdict(False, f"no evidence that {this} is better than the champion: {told}{more}")
+
+
+def _cost_change(chosen: ModelVersion, champion: ModelVersion, params: ChampionParams) -> float:
+    """How much more a version costs, as a share of the champion's cost; NaN where one of them has none."""
+    tag = COST_TAGS[params.cost]
+    cost, before = _number(chosen, tag), _number(champion, tag)
+    return cost / before - 1 if before else math.nan
+
+
+def _number(version: ModelVersion, tag: str) -> float:
+    """NaN, which is not as great as anything, where a tag is not there or no number: people can edit tags."""
+    try:
+        return float(version.tags[tag])
+    except (KeyError, ValueError):
+        return math.nan

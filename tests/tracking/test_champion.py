@@ -1,0 +1,131 @@
+"""The champion moves on evidence alone."""
+
+import pytest
+
+from tests.conftest import assert_one_line_error
+
+
+def champion(store):
+    return store.get_model_version_by_alias("lifline", "champion").version
+
+
+def change(workspace, old, new):
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text().replace(old, new))
+
+
+def test_the_first_version_is_the_champion_without_a_comparison(store, export, lifline):
+    export(0.9)
+    code, out, _ = lifline("champion")
+    assert code == 0
+    assert out.startswith(
+        "models:/lifline@champion is version 1, test accuracy 90.00%. Versions are chosen by the test"
+    )
+    assert lifline("champion")[:2] == (0, "version 1 is the champion already\n")
+
+
+def test_a_better_version_takes_its_place_and_says_on_what_evidence(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.91, brightness=2, missed=20)
+    code, out, _ = lifline("champion")
+    assert code == 0
+    assert (
+        "is version 2, test accuracy 91.00%, after version 1: version 2 is better than the champion: +1.00 points"
+        in out
+    )
+    assert "120 images gained, 20 lost, of 10,000" in out
+    assert champion(store) == 2
+
+
+def test_luck_is_no_evidence(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.901, brightness=2, missed=20)  # 30 images gained, 20 lost
+    code, _, err = lifline("champion")
+    assert_one_line_error(
+        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell", "--force"
+    )
+    assert champion(store) == 1
+    export(0.9, brightness=3)
+    assert_one_line_error(lifline("champion")[::2], "no evidence that version 3", "+0.00 points", "p 1,")
+
+
+def test_a_worse_version_is_told_to_be_worse(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.89, brightness=2)
+    assert_one_line_error(lifline("champion")[::2], "version 2 is worse than the champion: -1.00 points")
+
+
+@pytest.mark.parametrize(
+    ("spikes", "lost", "takes_its_place"), [(700.0, 5, True), (730.0, 5, False), (700.0, 15, False), (900.0, 5, False)]
+)
+def test_a_cheaper_version_takes_its_place_if_it_is_hardly_worse(store, export, lifline, spikes, lost, takes_its_place):
+    """champion.min_saving is a tenth of 800 spikes, champion.margin 20 of 10,000 images."""
+    export(0.9)
+    lifline("champion")
+    export(0.9 - lost / 10_000, brightness=2, spikes=spikes)
+    code, out, _ = lifline("champion")
+    assert (code == 0) == takes_its_place
+    assert ("version 2 is cheaper than the champion, and worse by 0.20% at most" in out) == takes_its_place
+
+
+def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline, workspace):
+    export(0.9)
+    lifline("champion")
+    export(0.9, brightness=2, spikes=10.0)
+    change(workspace, "cost: spikes", "cost: steps")
+    assert_one_line_error(lifline("champion")[::2], "no evidence", "steps +0%")
+    export(0.9010, brightness=3, missed=20)
+    change(workspace, "level: 0.05", "level: 0.25")
+    assert lifline("champion")[0] == 0
+
+
+def test_versions_on_other_images_cannot_be_compared(store, export, lifline, monkeypatch):
+    export(0.9)
+    lifline("champion")
+    monkeypatch.setattr("tests.tracking.conftest.NUM_IMAGES", 5_000)
+    export(0.95, brightness=2)
+    assert_one_line_error(lifline("champion")[::2], "version 2 and the champion, version 1, cannot be compared")
+    monkeypatch.setattr("tests.tracking.conftest.decisions", lambda *_: b"no,table\n1,2,3")
+    export(0.95, brightness=3)
+    assert_one_line_error(lifline("champion")[::2], "version 3 and the champion, version 1, cannot be compared")
+    assert champion(store) == 1
+
+
+def test_force_is_recorded(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.8, brightness=2)
+    code, out, _ = lifline("champion", "--version", "2", "--force")
+    assert code == 0
+    assert "by force: version 2 is worse than the champion" in out
+    assert champion(store) == 2
+    assert "is worse" in store.get_model_version("lifline", "2").tags["champion_by_force"]
+    assert lifline("champion", "--version", "1")[0] == 0
+    assert "champion_by_force" not in store.get_model_version("lifline", "1").tags
+
+
+@pytest.mark.parametrize("accuracy", ["nan", "good", None])
+def test_a_version_without_an_accuracy_is_refused(store, export, lifline, accuracy):
+    export(0.95)
+    store.delete_model_version_tag("lifline", "1", "test_accuracy")
+    if accuracy:
+        store.set_model_version_tag("lifline", "1", "test_accuracy", accuracy)
+    assert_one_line_error(lifline("champion")[::2], "version 1 has no test accuracy")
+
+
+def test_versions_are_listed_the_newest_first(store, export, lifline):
+    assert lifline("versions")[:2] == (0, "there is no version; `dvc repro` registers one\n")
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2, mismatches=3, spikes=1234.5)
+    code, out, _ = lifline("versions")
+    assert code == 0
+    _, second, first, caveat = out.splitlines()
+    assert second.split()[0] == "2"
+    assert second.split()[-4:] == ["95.00%", "1,234", "10", "failed"]
+    assert first.split()[:2] == ["1", "champion"]
+    assert first.split()[-4:] == ["90.00%", "800", "10", "passed"]
+    assert "too high" in caveat
