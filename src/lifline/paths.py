@@ -8,6 +8,7 @@ from lifline.errors import LiflineError
 DATA = Path("data/images.safetensors")
 MODEL = Path("models/model.safetensors")
 ONNX_MODEL = Path("models/model.onnx")
+FORMATS = Path("models/formats")
 MODEL_CARD = Path("models/model_card.md")
 TRAIN_METRICS = Path("reports/train.json")
 LOSS = Path("reports/loss.csv")

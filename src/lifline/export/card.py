@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 
-from lifline.choices import SPIKE_TRAIN, Coding, Preparation
+from lifline.choices import SPIKE_TRAIN, Coding, FormatName, Preparation
 from lifline.data.datasets import Dataset
 from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
 from lifline.evaluation.report import EvaluationReport, Stop
-from lifline.export.onnx import Comparison, input_name
+from lifline.export.formats import Export
+from lifline.export.onnx import input_name
 from lifline.layers import describe_network, shapes_of
 from lifline.params import Params
 
@@ -22,6 +23,8 @@ LIMITS: dict[Preparation, str] = {
     "on_black": "Trained on single, upright objects that fill the image, light on dark.",
     "plain": "Trained on images that are all of one size; a picture of another size is resized.",
 }
+
+FORMAT_TITLES: dict[FormatName, str] = {"onnx": "ONNX", "nir": "NIR", "integer": "integers, in C"}
 
 FIRST_LAYER: dict[Coding, str] = {
     "constant": "whose input is a constant image, computed once",
@@ -43,11 +46,14 @@ print(decided)
 Of a picture: `lifline predict PICTURE`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`."""
 
 
-def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison) -> str:
+def model_card(
+    params: Params, dataset: Dataset, evaluation: EvaluationReport, exports: Mapping[FormatName, Export]
+) -> str:
     """A card in Markdown; the same network gives the same card."""
     return "\n".join(
         [
-            *_summary(params, dataset, evaluation, comparison),
+            *_summary(params, dataset, evaluation),
+            *_formats(exports),
             *_by_class(evaluation.accuracy_by_class),
             *_energy(params, evaluation),
             *_by_num_steps(evaluation.by_num_steps),
@@ -58,7 +64,7 @@ def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, c
     )
 
 
-def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, comparison: Comparison) -> Iterator[str]:
+def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport) -> Iterator[str]:
     network, held_out, info = params.network, params.data.validation_size, dataset.info
     layers = describe_network(network.layers, info.shape, len(info.class_names))
     low, high = wilson_interval(evaluation.correct, evaluation.total)
@@ -76,8 +82,21 @@ def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport, com
         ["data", f"{_described(info)}; SHA-256 of its images and of what is said of them `{dataset.sha256}`"],
         ["split", f"of the {len(dataset.train.labels):,} training images the last {held_out:,} are for validation; "
                   f"{len(dataset.test.labels):,} test images"],
-        ["proof", f"{comparison.describe()}: sums rounded in another order let a neuron at its threshold fire or not"],
     ])  # fmt: skip
+
+
+def _formats(exports: Mapping[FormatName, Export]) -> Iterator[str]:
+    yield from ("", "## Files and their proofs", "")
+    rows = (
+        [FORMAT_TITLES[name], _sizes(export.files), "; ".join(export.sentences)] for name, export in exports.items()
+    )
+    yield from _table(["format", "files", "proof"], rows)
+    yield ""
+    yield "Where single spikes differ, sums rounded in another order let a neuron at its threshold fire or not."
+
+
+def _sizes(files: Mapping[str, bytes]) -> str:
+    return ", ".join(f"`{name}` {len(content) / 1e6:.2f} MB" for name, content in files.items()) or "none"
 
 
 def _each(values: Iterable[float]) -> str:

@@ -1,0 +1,122 @@
+"""As what a network leaves: the files of each format, and what proves that they are the network."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from lifline.choices import FormatName
+from lifline.data.datasets import Dataset
+from lifline.data.images import split_off_validation
+from lifline.errors import ModelError
+from lifline.export.integer.files import files as files_of
+from lifline.export.integer.proof import prove
+from lifline.export.integer.quantize import quantize
+from lifline.export.nir import nir_bytes, nir_metadata, to_nir
+from lifline.export.nir_readers import ReaderComparison, compare_readers
+from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
+from lifline.models.model import Model
+from lifline.params import ExportParams, Params
+
+
+class Subject(NamedTuple):
+    """What is exported, and the images that prove it."""
+
+    model: Model
+    model_sha256: str
+    params: Params
+    dataset: Dataset
+    accuracy: float
+    """On the test images, 0 to 1."""
+
+
+class Export(NamedTuple):
+    """A network in a format: nothing where the format cannot carry it."""
+
+    files: Mapping[str, bytes]
+    """By path below `models/`."""
+
+    figures: Mapping[str, Any]
+    """Of the proof, as reports/export.json has them; or the reason why there are no files."""
+
+    sentences: list[str]
+    """The same, to be read."""
+
+    class_mismatches: int = 0
+    """Test images on which the files decide otherwise than the network, of formats that claim never to."""
+
+
+def export_as(name: FormatName, subject: Subject) -> Export:
+    """Export a network.
+
+    Raises:
+        ModelError: the proof failed.
+    """
+    return EXPORTERS[name](subject)
+
+
+def _as_onnx(subject: Subject) -> Export:
+    model, params = subject.model, subject.params
+    metadata = onnx_metadata(params, model.dataset, subject.model_sha256, subject.accuracy)
+    exported = to_onnx(model.network, params.network.decoding, metadata)
+    comparison = compare_with_network(exported, model.network, params.network.decoding, subject.dataset.test)
+    described = comparison.describe()
+    _require_equality(comparison.class_mismatches, described, params.export)
+    files = {"model.onnx": exported.SerializeToString(deterministic=True)}
+    return Export(files, comparison._asdict(), [described], comparison.class_mismatches)
+
+
+def _as_nir(subject: Subject) -> Export:
+    model, params = subject.model, subject.params
+    try:
+        graph = to_nir(model.network, nir_metadata(model.params, model.dataset, subject.model_sha256))
+    except ModelError as error:
+        return _not_made("NIR", error)
+    content = nir_bytes(graph)
+    readers = compare_readers(content, model.network, params.network.decoding, subject.dataset.test)
+    by_hand = readers[0]  # snnTorch's neurons, set to be ours
+    _require_equality(by_hand.class_mismatches, by_hand.describe(), params.export)
+    return Export(
+        {"formats/model.nir": content},
+        {comparison.reader: _figures(comparison) for comparison in readers},
+        [comparison.describe() for comparison in readers],
+        by_hand.class_mismatches,
+    )
+
+
+def _figures(comparison: ReaderComparison) -> dict[str, object]:
+    if comparison.refused:
+        return {"refused": comparison.refused}
+    counted = ("images", "class_mismatches", "spike_count_mismatches")
+    return {name: getattr(comparison, name) for name in counted}
+
+
+def _as_integer(subject: Subject) -> Export:
+    model, decoding = subject.model, subject.params.network.decoding
+    try:
+        integer = quantize(model.network, decoding)
+    except ModelError as error:
+        return _not_made("an integer network", error)
+    _, validation = split_off_validation(subject.dataset.train, subject.params.data.validation_size)
+    judged = prove(integer, model.network, decoding, validation)
+    loss, allowed = judged.float_accuracy - judged.integer_accuracy, subject.params.export.max_accuracy_loss
+    if loss > allowed:
+        raise ModelError(
+            f"on the validation images {judged.describe()}; allowed by export.max_accuracy_loss are {100 * allowed:g} "
+            "points of accuracy less"
+        )
+    tested = prove(integer, model.network, decoding, subject.dataset.test)
+    files = {f"formats/integer/{name}": content for name, content in files_of(integer).items()}
+    return Export(files, {"validation": judged._asdict(), "test": tested._asdict()}, [tested.describe()])
+
+
+EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "nir": _as_nir, "integer": _as_integer}
+
+
+def _not_made(what: str, error: ModelError) -> Export:
+    return Export({}, {"not_made": str(error)}, [f"not made as {what}: {error}"])
+
+
+def _require_equality(class_mismatches: int, described: str, params: ExportParams) -> None:
+    if class_mismatches > params.max_class_mismatches:
+        raise ModelError(
+            f"{described}; allowed by export.max_class_mismatches are {params.max_class_mismatches} images"
+        )
