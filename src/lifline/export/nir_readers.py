@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import nir
+import numpy as np
 import snntorch
 import torch
 from snntorch.import_nir import import_from_nir
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
+from lifline.export.nir import DT
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -63,8 +65,8 @@ class ReaderComparison(NamedTuple):
 
 def snntorch_by_hand(graph: nir.NIRGraph) -> Run:
     """Build PyTorch's layers and snnTorch's neurons from the numbers of a graph that is a chain."""
-    dt, following = float(graph.metadata["dt"]), dict(graph.edges)
-    names = ["input"]
+    dt, following = float(graph.metadata.get("dt", DT)), dict(graph.edges)
+    names = [*graph.inputs]
     while names[-1] in following:
         names.append(following[names[-1]])
     return run_of_modules([_module_of(graph.nodes[name], dt) for name in names[1:-1]])
@@ -95,20 +97,22 @@ def run_of_modules(modules: list[nn.Module]) -> Run:
 
 def _module_of(node: nir.NIRNode, dt: float) -> nn.Module:
     if isinstance(node, nir.Flatten):
-        return nn.Flatten(node.start_dim, node.end_dim)
-    if isinstance(node, nir.SumPool2d):
-        return nn.AvgPool2d(tuple(node.kernel_size), tuple(node.stride), divisor_override=1)
+        return nn.Flatten()  # all axes of an image
+    if isinstance(node, nir.SumPool2d | nir.AvgPool2d):
+        size = int(np.ravel(node.kernel_size)[0])
+        return nn.AvgPool2d(size, divisor_override=1 if isinstance(node, nir.SumPool2d) else None)
     if isinstance(node, nir.LIF):
         beta, gain = 1 - dt / node.tau.flat[0], node.r.flat[0] * dt / node.tau.flat[0]
-        return snntorch.Leaky(float(beta), float(node.v_threshold.flat[0] / gain), reset_mechanism="subtract")
-    assert isinstance(node, nir.Affine | nir.Conv2d)
-    rows, columns = node.weight.shape[:2]
-    module: nn.Module = (
-        nn.Linear(columns, rows)
-        if isinstance(node, nir.Affine)
-        else nn.Conv2d(columns, rows, node.weight.shape[2:], padding=tuple(node.padding))
-    )
-    module.load_state_dict({"weight": torch.from_numpy(node.weight), "bias": torch.from_numpy(node.bias)})
+        neuron: nn.Module = snntorch.Leaky(float(beta), float(node.v_threshold.flat[0] / gain))
+        return neuron
+    weight, bias = torch.from_numpy(node.weight).float(), torch.zeros(len(node.weight))
+    if not isinstance(node, nir.Linear):
+        bias = torch.from_numpy(node.bias).float()
+    module: nn.Module = nn.Linear(weight.shape[1], weight.shape[0])
+    if isinstance(node, nir.Conv2d):
+        padding = 0 if isinstance(node.padding, str) else int(np.ravel(node.padding)[0])
+        module = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=padding)
+    module.load_state_dict({"weight": weight, "bias": bias})
     return module
 
 
@@ -164,6 +168,13 @@ def compare_readers(
     """Run a file of lifline's through each reader over all images, and the network beside it, on the CPU."""
     with _unlisted_neurons(), redirect_stdout(io.StringIO()):  # snnTorch prints
         return [_compare(content, reader, network, decoding, data) for reader in readers]
+
+
+def compare_by_hand(run: Run, network: SpikingNetwork, decoding: Decoding, data: LabelledImages) -> ReaderComparison:
+    """Compare a network of snnTorch's neurons, built by hand, with one that was read of the same file."""
+    by_hand = READERS[0]
+    told = (by_hand.name, version(by_hand.package), by_hand.convention)
+    return ReaderComparison(*told, *differences(run, network, decoding, data))
 
 
 def _compare(
