@@ -319,6 +319,36 @@ def predict(
         sys.exit(USER_ERROR)
 
 
+@app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NIR (.nir), or a state dict (.safetensors, .pt).")],
+    output: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("models/imported.safetensors"),
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a state dict, which does not tell its pooling, such as 12C5-MP2-64C5-MP2; by default "
+            "network.layers of params.yaml."
+        ),
+    ] = None,
+    reset: Annotated[
+        Literal["subtract"] | None,
+        typer.Option(help="How the neurons of a NIR file that does not say so are reset."),
+    ] = None,
+) -> None:
+    """Make a model file of a NIR file, or of a snnTorch state dict, and compare both on the test images.
+
+    lifline import network.nir --output models/imported.safetensors
+
+    What the file does not say, such as steps and decoding, is taken from params.yaml, and the kind of images from the
+    repository's data set. NIR files that lifline wrote say all of it. No code in the file is run.
+    """
+    from lifline.imports.command import import_file
+
+    read, written = file.absolute(), output.absolute()
+    os.chdir(working_copy())
+    print(import_file(read, written, layers, reset == "subtract"))
+
+
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,

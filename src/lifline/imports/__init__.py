@@ -1,0 +1,1 @@
+"""Networks of other libraries' become models of lifline's."""
