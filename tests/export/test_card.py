@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifline.data.datasets import Dataset
 from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.export.card import model_card, wilson_interval
-from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
+from lifline.export.formats import Subject, export_as
 from lifline.paths import ONNX_MODEL
 from lifline.system.files import write_bytes
 from tests.conftest import changed, first, untrained
@@ -39,14 +40,15 @@ def card(params, mnist, folder):
     params = changed(params, network={"layers": "40-30", "num_steps": 12, "threshold": 0.3})
     model, data = untrained(params.network, seed=2), first(mnist.test, 500)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
-    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
-    write_bytes(ONNX_MODEL, exported.SerializeToString())
-    comparison = compare_with_network(exported, model.network, "rate", data)
-    return report, comparison, model_card(params, mnist._replace(test=data), report, comparison)
+    dataset = Dataset(mnist.info, first(mnist.train, 5_100), data, mnist.sha256)
+    subject = Subject(model, "ab" * 32, params, dataset, report.accuracy)
+    exports = {name: export_as(name, subject) for name in params.export.formats}
+    write_bytes(ONNX_MODEL, exports["onnx"].files["model.onnx"])
+    return report, exports, model_card(params, dataset, report, exports)
 
 
 def test_a_card_tells_what_the_model_is(card):
-    report, comparison, text = card
+    report, exports, text = card
     assert text.startswith("# A spiking network for MNIST: 784-40-30-10, 12 steps\n")
     low, high = wilson_interval(report.correct, 500)
     flowing = " ".join(text.split())
@@ -54,7 +56,10 @@ def test_a_card_tells_what_the_model_is(card):
         f"**{report.accuracy:.2%} of the 500 test images**",
         f"{low:.2%} to {high:.2%}",
         "ab" * 32,
-        comparison.describe(),
+        *exports["onnx"].sentences,
+        *exports["nir"].sentences,
+        *exports["integer"].sentences,
+        "`formats/integer/network.h` 0.00 MB",
         f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
         f"{report.synaptic_operations_per_image:,.0f} synaptic operations, additions at 0.9 pJ",
         f"{report.accuracy_by_class['7']:.2%}",
@@ -81,13 +86,13 @@ def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch,
     params = changed(params, network={"layers": "20", "num_steps": 3, "coding": coding})
     model, data = untrained(params.network, seed=2), first(mnist.test, 600)
     report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
-    exported = to_onnx(model.network, "rate", onnx_metadata(params, model.dataset, "ab" * 32, report.accuracy))
-    comparison = compare_with_network(exported, model.network, "rate", data)
-    assert (comparison.images, comparison.class_mismatches) == (600, 0)
-    card = model_card(params, mnist._replace(test=data), report, comparison)
+    dataset = mnist._replace(test=data)
+    export = export_as("onnx", Subject(model, "ab" * 32, params, dataset, report.accuracy))
+    assert (export.figures["images"], export.class_mismatches) == (600, 0)
+    card = model_card(params, dataset, report, {"onnx": export})
     assert "0 multiply-accumulates at 4.6 pJ in the first layer, whose input is spikes" in card
     assert ("`spike_train`: float32 0 or 1, `[3, batch, 1, 28, 28]`" in card) == (coding == "rate")
-    write_bytes(ONNX_MODEL, exported.SerializeToString())
+    write_bytes(ONNX_MODEL, export.files["model.onnx"])
     (program,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     (tmp_path / "program.py").write_text(program)
     (decided,) = runpy.run_path(str(tmp_path / "program.py"))["decided"]

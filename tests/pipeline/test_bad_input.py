@@ -115,7 +115,7 @@ from tests.tracking.runs import tiny_onnx
 
 def main():
     with runs.run_of_model("ab" * 32, read_params()) as run:
-        print(run.log_onnx(tiny_onnx()))
+        print(run.log_onnx(tiny_onnx().SerializeToString()))
 
 run_command(main)
 """

@@ -122,7 +122,7 @@ def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
     for report in ("train.json", "loss.csv", "evaluation.json", "predictions.csv", "firing_rates.csv", "export.json"):
         assert f"reports/{report}" in tracked
     assert "models/model_card.md" in tracked
-    not_in_git = ("data/images", "models/model.", "reports/figures", "mlflow", "mlartifacts")
+    not_in_git = ("data/images", "models/model.", "models/formats", "reports/figures", "mlflow", "mlartifacts")
     assert not {name for name in tracked if name.startswith(not_in_git)}
     assert (clone.folder / "models/model.safetensors").is_file()
     onnx.checker.check_model(onnx.load(clone.folder / "models/model.onnx"), full_check=True)
@@ -131,11 +131,13 @@ def test_repro_leaves_a_model_reports_and_nothing_else_in_git(clone):
 def test_reports_agree_with_each_other(clone):
     evaluation, export = clone.json("reports/evaluation.json"), clone.json("reports/export.json")
     rows = clone.rows("reports/predictions.csv")
-    assert len(rows) == evaluation["total"] == export["images"] == 1_000
+    assert len(rows) == evaluation["total"] == export["onnx"]["images"] == 1_000
     assert sum(row["actual"] == row["predicted"] for row in rows) == evaluation["correct"]
     assert evaluation["accuracy"] == evaluation["correct"] / 1_000
     assert evaluation["accuracy"] > 0.7
-    assert export["class_mismatches"] <= MISMATCHES
+    assert export["onnx"]["class_mismatches"] <= MISMATCHES
+    assert export["nir"]["snnTorch by hand"]["class_mismatches"] <= MISMATCHES
+    assert export["integer"]["test"]["float_accuracy"] == evaluation["accuracy"]
     stops = evaluation["by_num_steps"]
     assert [stop["num_steps"] for stop in stops] == list(range(1, 9))
     assert stops[-1]["accuracy"] == evaluation["accuracy"]
@@ -174,7 +176,10 @@ def test_one_run_holds_it_all(clone):
     assert run.data.tags["git_commit"] == clone.git("rev-parse", "HEAD~1").strip()
     assert run.data.tags["git_dirty"] == "false"
     assert run.data.metrics["test/accuracy"] == clone.json("reports/evaluation.json")["accuracy"]
-    assert run.data.metrics["export/class_mismatches"] == clone.json("reports/export.json")["class_mismatches"]
+    assert (
+        run.data.metrics["export/onnx/class_mismatches"]
+        == clone.json("reports/export.json")["onnx"]["class_mismatches"]
+    )
     for metric in ("train/accuracy", "validation/loss", "speed/epoch_seconds", "system/cpu_utilization_percentage"):
         assert metric in run.data.metrics
     assert {entry.dataset.name for entry in run.inputs.dataset_inputs} == {"small-train", "small-test"}

@@ -41,12 +41,13 @@ def test_a_training_again_leaves_a_whole_run(store, workspace, stage):
         "model.safetensors",
         "model.onnx",
         "model_card.md",
+        "formats",
     }
     assert not [path for path in workspace.rglob(".*") if path.name.endswith((".tmp", ".partial"))]
     runs = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
     new, old = (store.get_run(run.info.run_id) for run in runs)
     assert metric_names(new) == metric_names(old)
-    assert {"train/accuracy", "test/accuracy", "export/class_mismatches"} <= metric_names(new) | set(new.data.tags)
+    assert {"train/accuracy", "test/accuracy", "export/onnx/class_mismatches"} <= metric_names(new) | set(new.data.tags)
     assert artifacts(store, new) == artifacts(store, old)
     assert {"raster.png", "firing_rates.csv"} <= artifacts(store, new)
     for run in (new, old):

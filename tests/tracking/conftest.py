@@ -18,7 +18,7 @@ def export(store, params):
     def log(accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0):
         facts = Facts(accuracy, mismatches, 10, spikes, 4_000)
         with tracking.run_of_model(f"{brightness:064x}", params) as run:
-            model_id = run.log_onnx(tiny_onnx(brightness), {DECISIONS: decisions(accuracy, missed)})
+            model_id = run.log_onnx(tiny_onnx(brightness).SerializeToString(), {DECISIONS: decisions(accuracy, missed)})
             return register(run, model_id, facts, card)
 
     return log

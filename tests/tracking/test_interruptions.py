@@ -66,7 +66,7 @@ def write_what_the_machine_did(run):
 
 
 def write_onnx(run):
-    run.log_onnx(tiny_onnx())
+    run.log_onnx(tiny_onnx().SerializeToString())
 
 
 @pytest.mark.usefixtures("no_patience")

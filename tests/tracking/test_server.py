@@ -67,7 +67,7 @@ def test_a_tracking_server_takes_the_runs(workspace, stage, params, monkeypatch)
         with tracking.run_of_model(sha256_of(MODEL), read_params()) as run:
             run.log_metrics({"test": {"accuracy": 0.9}})
             run.log_files(workspace / "dvc.yaml")
-            run.log_onnx(tiny_onnx())
+            run.log_onnx(tiny_onnx().SerializeToString())
         assert stage("train") == (0, "")
         client = mlflow.MlflowClient(uri)
         runs = [client.get_run(run.info.run_id) for run in all_runs(client)]

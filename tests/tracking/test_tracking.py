@@ -112,7 +112,7 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
         run.log_dataset(load_dataset(DATA), "test")
         run.log_metrics({"test": {"accuracy": 0.9}})
         run.log_files(report)
-        run.log_onnx(tiny_onnx())
+        run.log_onnx(tiny_onnx().SerializeToString())
     (workspace / "params.yaml").write_text("# another\n")
     with tracking.training_run(params, "cpu") as run:
         run.log_metrics({"validation": {"accuracy": 0.8}})
@@ -130,24 +130,38 @@ def test_a_training_that_makes_the_same_model_again_has_all_that_the_first_has(s
 def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
     for brightness in (1, 1, 2):
         with tracking.run_of_model(HASH, params) as run:
-            run.log_onnx(tiny_onnx(brightness))
+            run.log_onnx(tiny_onnx(brightness).SerializeToString())
     (run,) = all_runs(store)
     logged = [output.model_id for output in store.get_run(run.info.run_id).outputs.model_outputs]
     assert len(logged) == 2
     with tracking.run_of_model(HASH, params) as run:
-        assert run.log_onnx(tiny_onnx(), {"a/b.c": b"1"}) not in logged  # the same in one format more
+        assert (
+            run.log_onnx(tiny_onnx().SerializeToString(), {"a/b.c": b"1"}) not in logged
+        )  # the same in one format more
     for model_id in logged:
         store.delete_logged_model(model_id)
     with tracking.run_of_model(HASH, params) as run:
-        run.log_onnx(tiny_onnx())
+        run.log_onnx(tiny_onnx().SerializeToString())
     assert len(store.search_logged_models([run.experiment_id])) == 2
 
 
 def test_other_formats_are_kept_beside_a_logged_model(store, params):
     with tracking.run_of_model(HASH, params) as run:
-        model_id = run.log_onnx(tiny_onnx(), {"formats/model.nir": b"1", "formats/integer/network.c": b"2"})
-        assert run.log_onnx(tiny_onnx(), {"formats/integer/network.c": b"2", "formats/model.nir": b"1"}) == model_id
-        assert run.log_onnx(tiny_onnx(), {"formats/model.nir": b"1", "formats/integer/network.c": b"3"}) != model_id
+        model_id = run.log_onnx(
+            tiny_onnx().SerializeToString(), {"formats/model.nir": b"1", "formats/integer/network.c": b"2"}
+        )
+        assert (
+            run.log_onnx(
+                tiny_onnx().SerializeToString(), {"formats/integer/network.c": b"2", "formats/model.nir": b"1"}
+            )
+            == model_id
+        )
+        assert (
+            run.log_onnx(
+                tiny_onnx().SerializeToString(), {"formats/model.nir": b"1", "formats/integer/network.c": b"3"}
+            )
+            != model_id
+        )
     for name, content in (("formats/model.nir", b"1"), ("formats/integer/network.c", b"2")):
         folder = store.get_logged_model(model_id).artifact_location
         kept = mlflow.artifacts.download_artifacts(f"{folder}/{name}")
@@ -159,9 +173,9 @@ def test_an_export_that_was_cut_short_is_in_nobodys_way(store, params, monkeypat
         with monkeypatch.context() as interrupted:
             interrupted.setattr(mlflow.MlflowClient, point, Mock(side_effect=KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt), tracking.run_of_model(HASH, params) as run:
-                run.log_onnx(tiny_onnx())
+                run.log_onnx(tiny_onnx().SerializeToString())
     with tracking.run_of_model(HASH, params) as run:
-        model_id = run.log_onnx(tiny_onnx())
+        model_id = run.log_onnx(tiny_onnx().SerializeToString())
     (logged,) = store.search_logged_models([run.experiment_id])
     assert (logged.model_id, logged.status) == (model_id, LoggedModelStatus.READY)
     assert [output.model_id for output in store.get_run(run.run_id).outputs.model_outputs] == [model_id]
@@ -170,7 +184,7 @@ def test_an_export_that_was_cut_short_is_in_nobodys_way(store, params, monkeypat
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_logged_model_predicts_on_what_numpy_makes_too(store, params, dtype):
     with tracking.run_of_model(HASH, params) as run:
-        model_id = run.log_onnx(tiny_onnx())
+        model_id = run.log_onnx(tiny_onnx().SerializeToString())
     images = np.random.default_rng(0).random((2, 1, 28, 28)).astype(dtype)
     mlflow.set_tracking_uri(store.tracking_uri)
     for uri in (f"models:/{model_id}", f"runs:/{run.run_id}/model"):
@@ -186,13 +200,15 @@ def test_a_run_has_its_accuracy_first_and_what_is_counted_as_tags(store, params,
     with tracking.training_run(params, "cpu") as run:
         time.sleep(0.1)  # in which the machine is sampled
         run.log_epoch(epoch_report())
-        run.log_metrics({"test": {"loss": 0.1, "total": 10_000, "accuracy": 0.9}, "export": {"images": 10_000}})
+        run.log_metrics(
+            {"test": {"loss": 0.1, "total": 10_000, "accuracy": 0.9}, "export": {"onnx": {"images": 10_000}}}
+        )
     (found,) = all_runs(store)  # as the UI reads it
     assert next(iter(found.data.metrics)) == "validation/accuracy"
     assert next(name for name in found.data.metrics if name.startswith("test/")) == "test/accuracy"
     assert "system/cpu_utilization_percentage" in found.data.metrics
-    assert {"test/total", "export/images"} < found.data.tags.keys()
-    assert not {"test/total", "export/images"} & found.data.metrics.keys()
+    assert {"test/total", "export/onnx/images"} < found.data.tags.keys()
+    assert not {"test/total", "export/onnx/images"} & found.data.metrics.keys()
     assert found.data.tags["test/total"] == "10000"
 
 
@@ -216,7 +232,7 @@ def test_other_settings_of_mlflows_change_nothing(store, params, workspace, monk
     with tracking.training_run(params, "cpu") as run:
         run.log_epoch(epoch_report())
         run.tag_model("cd" * 32)
-        run.log_onnx(tiny_onnx())
+        run.log_onnx(tiny_onnx().SerializeToString())
         assert measured(run.read())["train/iteration_loss"] == 1.0  # it is there at once
     old, new = all_runs(store)
     assert new.info.run_id == run.run_id != users.run_id

@@ -1,5 +1,7 @@
 """As what a network leaves: the files of each format, and what proves that they are the network."""
 
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +17,10 @@ from lifline.export.nir_readers import ReaderComparison, compare_readers
 from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
 from lifline.models.model import Model
 from lifline.params import ExportParams, Params
+from lifline.paths import FORMATS, MODEL, ONNX_MODEL
+from lifline.system.files import write_bytes
+
+FOLDER = MODEL.parent
 
 
 class Subject(NamedTuple):
@@ -32,7 +38,7 @@ class Export(NamedTuple):
     """A network in a format: nothing where the format cannot carry it."""
 
     files: Mapping[str, bytes]
-    """By path below `models/`."""
+    """By path below `FOLDER`."""
 
     figures: Mapping[str, Any]
     """Of the proof, as reports/export.json has them; or the reason why there are no files."""
@@ -42,6 +48,22 @@ class Export(NamedTuple):
 
     class_mismatches: int = 0
     """Test images on which the files decide otherwise than the network, of formats that claim never to."""
+
+
+def write_exports(exports: Mapping[FormatName, Export]) -> dict[str, bytes]:
+    """Write the files of all formats in place of those of an earlier export; returns them."""
+    remove_exports()
+    files = {name: content for export in exports.values() for name, content in export.files.items()}
+    FORMATS.mkdir(parents=True)  # DVC wants it where there is nothing but ONNX, too
+    for name, content in files.items():
+        write_bytes(FOLDER / name, content)
+    return files
+
+
+def remove_exports() -> None:
+    """Remove the files of an earlier export."""
+    ONNX_MODEL.unlink(missing_ok=True)
+    shutil.rmtree(FORMATS, ignore_errors=True)
 
 
 def export_as(name: FormatName, subject: Subject) -> Export:
@@ -60,7 +82,7 @@ def _as_onnx(subject: Subject) -> Export:
     comparison = compare_with_network(exported, model.network, params.network.decoding, subject.dataset.test)
     described = comparison.describe()
     _require_equality(comparison.class_mismatches, described, params.export)
-    files = {"model.onnx": exported.SerializeToString(deterministic=True)}
+    files = {ONNX_MODEL.name: exported.SerializeToString(deterministic=True)}
     return Export(files, comparison._asdict(), [described], comparison.class_mismatches)
 
 
@@ -97,11 +119,12 @@ def _as_integer(subject: Subject) -> Export:
         return _not_made("an integer network", error)
     _, validation = split_off_validation(subject.dataset.train, subject.params.data.validation_size)
     judged = prove(integer, model.network, decoding, validation)
-    loss, allowed = judged.float_accuracy - judged.integer_accuracy, subject.params.export.max_accuracy_loss
-    if loss > allowed:
+    num_lost = round((judged.float_accuracy - judged.integer_accuracy) * judged.images)
+    allowed = math.ceil(subject.params.export.max_accuracy_loss * judged.images)  # of few images, one at least
+    if num_lost > allowed:
         raise ModelError(
-            f"on the validation images {judged.describe()}; allowed by export.max_accuracy_loss are {100 * allowed:g} "
-            "points of accuracy less"
+            f"of the validation images the integer network decides {num_lost:,} more wrong than the network: "
+            f"{judged.describe()}; allowed by export.max_accuracy_loss are {allowed:,} of {judged.images:,}"
         )
     tested = prove(integer, model.network, decoding, subject.dataset.test)
     files = {f"formats/integer/{name}": content for name, content in files_of(integer).items()}

@@ -111,16 +111,16 @@ class Run:
         self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
         self.set_tags(data_tags(dataset, source))
 
-    def log_onnx(self, model: onnx.ModelProto, files: Mapping[str, bytes] = NO_FILES) -> str:
+    def log_onnx(self, model: bytes, files: Mapping[str, bytes] = NO_FILES) -> str:
         """Log an exported network as an MLflow model, which `mlflow.pyfunc.load_model` loads; returns its id.
 
         Where the run has it already, that one's. One that an interruption left without its files is deleted.
 
         Args:
-            model: the network as ONNX.
+            model: the network as an ONNX file.
             files: what else is kept beside it, by path.
         """
-        sha256 = _sha256({"": model.SerializeToString(deterministic=True)} | dict(files))
+        sha256 = _sha256({"": model} | dict(files))
         run = self.read()
         outputs = {output.model_id for output in _model_outputs(run)}
         same = all_pages(self.client.search_logged_models, [self.experiment_id], f"tags.{EXPORT_TAG} = '{sha256}'")
@@ -197,13 +197,13 @@ class Run:
         return {file.path for file in self.client.list_artifacts(run.info.run_id) if not file.is_dir}
 
     def _new_model(
-        self, model: onnx.ModelProto, files: Mapping[str, bytes], tags: Mapping[str, str], run: entities.Run
+        self, model: bytes, files: Mapping[str, bytes], tags: Mapping[str, str], run: entities.Run
     ) -> LoggedModel:
         logged = self.client.create_logged_model(
             self.experiment_id, name="model", source_run_id=self.run_id, tags=dict(tags), params=run.data.params
         )
         with temporary_folder(self.holder) as folder:
-            save_onnx_model(model, folder / "model", logged)
+            save_onnx_model(onnx.load_from_string(model), folder / "model", logged)
             for name, content in files.items():
                 write_bytes(folder / "model" / name, content)
             self.client.log_model_artifacts(logged.model_id, str(folder / "model"))

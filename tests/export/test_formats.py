@@ -1,0 +1,93 @@
+"""Each format has its files and its proof, or a reason why there are none."""
+
+import io
+import re
+
+import nir
+import onnx
+import pytest
+import torch
+
+from lifline.data.datasets import Dataset
+from lifline.data.images import LabelledImages
+from lifline.errors import ModelError
+from lifline.export import formats
+from lifline.export.formats import Subject, export_as
+from lifline.models.model import run_over
+from lifline.snn.decoding import decode
+from tests.conftest import changed, first, untrained
+
+NETWORK = {"layers": "20", "num_steps": 4, "threshold": 0.3}
+
+
+def relabelled(model, data):
+    looks = run_over(model.network, data)
+    return LabelledImages(data.images, torch.cat([decode(look.record, model.params.decoding) for look in looks]))
+
+
+@pytest.fixture
+def subject(params, mnist):
+    """An untrained network, and a few images to prove it by, whose labels are what it takes them for."""
+
+    def make(**network) -> Subject:
+        others = changed(params, network=NETWORK | network, data={"validation_size": 100})
+        model = untrained(others.network, seed=3)
+        parts = (relabelled(model, first(part, count)) for part, count in ((mnist.train, 120), (mnist.test, 300)))
+        return Subject(model, "ab" * 32, others, Dataset(mnist.info, *parts, mnist.sha256), 1.0)
+
+    return make
+
+
+def test_a_network_leaves_in_all_formats_with_their_proofs(subject):
+    exports = {name: export_as(name, subject()) for name in ("onnx", "nir", "integer")}
+    assert [sorted(export.files) for export in exports.values()] == [
+        ["model.onnx"],
+        ["formats/model.nir"],
+        [f"formats/integer/network.{kind}" for kind in ("c", "h", "safetensors")],
+    ]
+    assert onnx.load_from_string(exports["onnx"].files["model.onnx"]).graph.input[0].name == "image"
+    assert nir.read(io.BytesIO(exports["nir"].files["formats/model.nir"])).metadata["model_sha256"] == "ab" * 32
+    assert exports["onnx"].figures["images"] == exports["integer"].figures["test"]["images"] == 300
+    assert exports["integer"].figures["validation"]["images"] == 100
+    readers = exports["nir"].figures
+    assert readers["snnTorch by hand"] == {"images": 300, "class_mismatches": 0, "spike_count_mismatches": 0}
+    assert len(readers) == len(exports["nir"].sentences) >= 3
+    assert {export.class_mismatches for export in exports.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "reason"),
+    [
+        ("nir", {"layers": "2C5-MP2"}, "max pooling, MP2, for which NIR has no node"),
+        ("nir", {"spike_delay": 1}, "network.spike_delay is 1; allowed in NIR is 0"),
+        ("integer", {"coding": "rate"}, "network.coding is rate, which draws numbers"),
+    ],
+)
+def test_what_a_format_cannot_carry_is_said_and_not_made(subject, name, network, reason):
+    export = export_as(name, subject(**network))
+    assert (export.files, export.class_mismatches) == ({}, 0)
+    assert reason in export.figures["not_made"]
+    assert reason in export.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "maker", "setting", "message"),
+    [
+        ("onnx", "to_onnx", {"max_class_mismatches": 0}, "differ in class on .*allowed by export.max_class_mismatches"),
+        ("nir", "to_nir", {"max_class_mismatches": 0}, "differ in class on .*allowed by export.max_class_mismatches"),
+        (
+            "integer",
+            "quantize",
+            {"max_accuracy_loss": 0.0},
+            "more wrong .*max_accuracy_loss are 0 of 100",
+        ),
+    ],
+)
+def test_a_proof_that_fails_leaves_nothing(subject, monkeypatch, name, maker, setting, message):
+    asked = subject()
+    another = untrained(asked.params.network, seed=11).network
+    make = getattr(formats, maker)
+    monkeypatch.setattr(formats, maker, lambda _, *others: make(another, *others))
+    with pytest.raises(ModelError, match=message) as raised:
+        export_as(name, asked._replace(params=changed(asked.params, export=setting)))
+    assert not re.search(r"\n", str(raised.value))
