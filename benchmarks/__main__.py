@@ -17,6 +17,7 @@ from benchmarks.sections import (
     epoch,
     growth,
     inference,
+    integer,
     memory,
     networks,
     recipe,
@@ -44,6 +45,7 @@ SECTIONS = {
     "growth": growth.measure,
     "startup": startup.measure,
     "workers": workers.measure,
+    "integer": integer.measure,
 }
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("snntorch", "spikingjelly", "norse", "jax")

@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 
 from benchmarks import race, worker
-from benchmarks.contestants import Contestant, floor, lifline_network, snntorch_networks
+from benchmarks.contestants import Contestant, floor, integer_network, lifline_network, snntorch_networks
 from benchmarks.report import Table, write_results
-from benchmarks.sections import Settings, busy, networks
+from benchmarks.sections import Settings, busy, integer, networks
 from benchmarks.task import Task
 from benchmarks.worker import Worker, WorkerError
-from tests.conftest import ROOT
+from lifline.errors import LiflineError
+from lifline.export.integer.quantize import quantize
+from lifline.export.integer.reference import run
+from lifline.models.model import save_model
+from lifline.paths import MODEL
+from tests.conftest import ROOT, changed, untrained
+from tests.export.integer.compiled import needs_compiler
 
 MISSING = [name for name in ("snntorch", "spikingjelly", "norse", "jax") if find_spec(name) is None]
 OWN_EQUATIONS = ("Norse", "Spyx", "floor, readout included", "floor, readout left out", "floor")
@@ -80,6 +86,27 @@ def test_snntorch_computes_what_lifline_does_of_any_layers(task, tmp_path):
     assert all(its_losses == pytest.approx(expected, rel=1e-4) for its_losses in losses.values())
     images, _ = task.batches(data)[0]
     assert images.shape == (4, *task.input_shape)
+
+
+@needs_compiler
+def test_the_integer_networks_c_is_raced_as_it_is_exported(params, mnist_file, test_images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = untrained(changed(params, network={"layers": "20", "num_steps": 4, "threshold": 0.3}).network)
+    save_model(model, MODEL)
+    expected = run(quantize(model.network, model.params.decoding), test_images.images[:30].numpy()).classes
+    for classify in (integer_network.classify_one, integer_network.classify_one_native):
+        _, *decided = islice(classify(Task(), mnist_file), 31)
+        assert decided == expected.tolist()
+    assert len(set(decided)) > 1
+
+
+def test_an_integer_network_that_decides_otherwise_is_not_raced():
+    alike = {"onnx": [0.0] * 9, "plain": [0.0] * 5 + [1.0] * 4, "native": [0.0] * 5 + [1.0] * 4}
+    integer._check_agreement(alike)
+    with pytest.raises(LiflineError, match="by other options"):
+        integer._check_agreement(alike | {"native": [0.0] * 9})
+    with pytest.raises(LiflineError, match="otherwise on 9 of"):
+        integer._check_agreement({"onnx": [2.0] * 9, "plain": [0.0] * 9, "native": [0.0] * 9})
 
 
 @pytest.mark.parametrize("task", [TINY, Task("7-6", 3, 4)])

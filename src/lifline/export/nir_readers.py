@@ -113,7 +113,7 @@ def _module_of(node: nir.NIRNode, dt: float) -> nn.Module:
         padding = 0 if isinstance(node.padding, str) else int(np.ravel(node.padding)[0])
         module = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=padding)
     module.load_state_dict({"weight": weight, "bias": bias})
-    return module
+    return module if isinstance(node, nir.Conv2d) else nn.Sequential(nn.Flatten(), module)
 
 
 def _snntorch_import(graph: nir.NIRGraph) -> Run:

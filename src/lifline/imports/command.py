@@ -1,6 +1,7 @@
 """`lifline import`: a file of another library's becomes a model, with the proof that it is the same network."""
 
 import io
+from importlib.metadata import version
 from pathlib import Path
 
 import nir
@@ -8,7 +9,7 @@ import nir
 from lifline.data.datasets import Dataset, load_dataset
 from lifline.errors import ModelError
 from lifline.export.nir_readers import Run, compare_by_hand, run_of_modules, snntorch_by_hand
-from lifline.imports.limits import read_limited
+from lifline.imports.limits import in_a_line, read_limited
 from lifline.imports.nir import read_nir
 from lifline.imports.state_dict import modules_of, parts_of, read_state_dict
 from lifline.layers import describe_network
@@ -49,7 +50,11 @@ def _of_nir(
         raise ModelError(f"--layers is {layers}; allowed is none for {path}: a NIR file tells its own")
     content = read_limited(path)
     model = read_nir(content, str(path), params.network, dataset.info if dataset else None, resets_by_subtraction)
-    return model, snntorch_by_hand(nir.read(io.BytesIO(content), type_check=False))  # what was read is safe to read
+    try:
+        graph = nir.read(io.BytesIO(content), type_check=False)  # which is safe behind `read_nir`
+        return model, snntorch_by_hand(graph)
+    except Exception as error:  # nir raises many kinds
+        raise ModelError(f"{path} is read by lifline, but not by nir {version('nir')}: {in_a_line(error)}") from None
 
 
 def _of_state_dict(path: Path, params: Params, dataset: Dataset | None, layers: str | None) -> tuple[Model, Run]:

@@ -69,6 +69,20 @@ def test_a_neuron_without_weights_to_speak_of_fires_by_its_bias(weight):
     assert not found.layers[1].spikes.any()
 
 
+def test_weights_far_below_their_threshold_keep_their_bits():
+    network = random_network("6", (1, 28, 28), threshold=40.0)
+    (hidden, _) = quantize(network, "rate").layers
+    assert np.abs(network.layers[0].projection.weight.detach().numpy()).max() < 40 / 300
+    assert np.abs(hidden.weights.astype(int)).max() == 127
+
+
+def test_a_neuron_without_weights_is_no_reason_to_refuse_a_long_memory():
+    network = random_network("6", (1, 28, 28), beta=0.99, num_steps=100)
+    with torch.no_grad():
+        network.layers[0].projection.weight[2].zero_()
+    assert not quantize(network, "rate").layers[0].weights[2].any()
+
+
 def test_longer_runs_leave_fewer_bits_for_fractions():
     bits = {
         num_steps: quantize(random_network("6", (1, 28, 28), beta=1.0, num_steps=num_steps), "rate")

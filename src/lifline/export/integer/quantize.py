@@ -1,6 +1,7 @@
 """A trained network becomes one in whole numbers."""
 
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -19,8 +20,9 @@ LARGEST_WEIGHT = 127
 MAX_FRACTION_BITS = 8
 """Membranes are rounded to 1/256 of the step of a weight then; finer is not seen."""
 
-FINEST_BITS = 14
-"""The step of a weight is at least 1/2^14 of threshold or bias, or they would outgrow an int32 where weights vanish."""
+FINEST_BITS = (16, 12)
+"""The step of a weight is at least 1/2^16 of threshold and bias, or where there is no room for that, 1/2^12: in steps
+of weights that vanish they would outgrow an int32."""
 
 
 class _Real(NamedTuple):
@@ -67,8 +69,8 @@ def quantize(network: SpikingNetwork, decoding: Decoding) -> IntegerNetwork:
 def _quantized(name: str, layer: SpikingLayer, largest_input: int, num_steps: int, shares_unit: bool) -> IntegerLayer:
     """Return a layer with as many fraction bits as its membranes have room for."""
     real = _real(name, layer)
-    steps = _steps(real, shares_unit)
-    for fraction_bits in range(MAX_FRACTION_BITS, -1, -1):
+    for finest_bits, fraction_bits in product(FINEST_BITS, range(MAX_FRACTION_BITS, -1, -1)):
+        steps = _steps(real, finest_bits, shares_unit)
         quantized = _with_fraction_bits(layer, real, steps, largest_input, fraction_bits)
         if quantized is not None and quantized.largest_membrane(largest_input, num_steps) <= LARGEST:
             return quantized
@@ -88,10 +90,10 @@ def _real(name: str, layer: SpikingLayer) -> _Real:
     return _Real(weights, bias, float(layer.neuron.beta), float(layer.neuron.threshold))
 
 
-def _steps(real: _Real, shares_unit: bool) -> NDArray[np.float64]:
+def _steps(real: _Real, finest_bits: int, shares_unit: bool) -> NDArray[np.float64]:
     """Return what a weight of 1 stands for, of each channel."""
     largest = np.abs(real.weights).reshape(len(real.weights), -1).max(1) / LARGEST_WEIGHT
-    finest = np.maximum(real.threshold, np.abs(real.bias)) / 2**FINEST_BITS
+    finest = np.maximum(real.threshold, np.abs(real.bias)) / 2**finest_bits
     steps: NDArray[np.float64] = np.maximum(largest, finest)
     return np.full_like(steps, steps.max()) if shares_unit else steps
 
