@@ -12,7 +12,7 @@ import pytest
 
 from lifline.export.onnx import to_onnx
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, MODEL, ONNX_MODEL
+from lifline.paths import DATA, EVALUATION, FORMATS, MODEL, ONNX_MODEL
 from lifline.presets import change_params
 from tests.conftest import NUM_TRAIN, assert_one_line_error, save_untrained, untrained
 from tests.disks import FILL, disk
@@ -67,14 +67,18 @@ def test_an_export_that_differs_leaves_no_file(store, stage, monkeypatch):
     save_untrained()
     assert stage("evaluate")[0] == 0
     ONNX_MODEL.write_bytes(b"of an earlier export")
+    (FORMATS / "integer").mkdir(parents=True)
+    (FORMATS / "integer/network.c").write_bytes(b"likewise")
     params = read_params().network
     another = to_onnx(untrained(params, seed=99).network, params.decoding, {})
-    monkeypatch.setattr("lifline.export.onnx.to_onnx", lambda *_: another)
+    monkeypatch.setattr("lifline.export.formats.to_onnx", lambda *_: another)
     assert_one_line_error(stage("export"), "differ in class on", "allowed by export.max_class_mismatches are 0")
     assert not ONNX_MODEL.exists()
+    assert not FORMATS.exists()
     change_params({"export.max_class_mismatches": 10_000})
     assert stage("export")[0] == 0
     assert ONNX_MODEL.exists()
+    assert (FORMATS / "integer/network.c").read_bytes().startswith(b"/*")
 
 
 def ended(process: Process) -> tuple[int, str]:

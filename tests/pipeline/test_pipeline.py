@@ -160,7 +160,9 @@ def test_reports_agree_with_each_other(clone):
 def test_outputs_name_no_path_time_run_or_host(clone):
     run = clone.runs()[0]
     traces = [str(clone.folder), str(ROOT), run.info.run_id, os.uname().nodename + ":"]
-    files = ("models/model.safetensors", "models/model.onnx", *clone.git("ls-files", "reports", "models").split())
+    formats = [f"models/formats/{name}" for name in ("model.nir", "integer/network.c", "integer/network.safetensors")]
+    files = ("models/model.safetensors", "models/model.onnx", *formats)
+    files += tuple(clone.git("ls-files", "reports", "models").split())
     for name in (*files, *(f"reports/figures/{path.name}" for path in (clone.folder / "reports/figures").iterdir())):
         content = (clone.folder / name).read_bytes()
         assert not [trace for trace in traces if trace.encode() in content], name
@@ -199,6 +201,10 @@ def test_one_run_holds_it_all(clone):
 def test_the_exported_model_is_a_version_that_can_be_champion(champion, test_images):
     run = champion.runs()[0]
     version = mlflow.MlflowClient().get_model_version_by_alias("lifline", "champion")
+    files = Path(mlflow.artifacts.download_artifacts("models:/lifline@champion"))
+    for name in ("formats/model.nir", "formats/integer/network.c", "formats/integer/network.h"):
+        assert (files / name).read_bytes() == (champion.folder / "models" / name).read_bytes()
+    assert (files / "predictions.csv").read_bytes() == (champion.folder / "reports/predictions.csv").read_bytes()
     assert version.description == (champion.folder / "models/model_card.md").read_text()
     images = test_images.images[:200].numpy().astype(np.float32) / 255
     expected = [int(row["predicted"]) for row in champion.rows("reports/predictions.csv")][:200]

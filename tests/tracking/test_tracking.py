@@ -146,23 +146,12 @@ def test_an_onnx_model_is_logged_once_unless_it_was_deleted(store, params):
 
 
 def test_other_formats_are_kept_beside_a_logged_model(store, params):
+    one, same, other = ({"formats/model.nir": b"1", "formats/integer/network.c": code} for code in (b"2", b"2", b"3"))
     with tracking.run_of_model(HASH, params) as run:
-        model_id = run.log_onnx(
-            tiny_onnx().SerializeToString(), {"formats/model.nir": b"1", "formats/integer/network.c": b"2"}
-        )
-        assert (
-            run.log_onnx(
-                tiny_onnx().SerializeToString(), {"formats/integer/network.c": b"2", "formats/model.nir": b"1"}
-            )
-            == model_id
-        )
-        assert (
-            run.log_onnx(
-                tiny_onnx().SerializeToString(), {"formats/model.nir": b"1", "formats/integer/network.c": b"3"}
-            )
-            != model_id
-        )
-    for name, content in (("formats/model.nir", b"1"), ("formats/integer/network.c", b"2")):
+        model_id = run.log_onnx(tiny_onnx().SerializeToString(), one)
+        assert run.log_onnx(tiny_onnx().SerializeToString(), dict(reversed(same.items()))) == model_id
+        assert run.log_onnx(tiny_onnx().SerializeToString(), other) != model_id
+    for name, content in one.items():
         folder = store.get_logged_model(model_id).artifact_location
         kept = mlflow.artifacts.download_artifacts(f"{folder}/{name}")
         assert Path(kept).read_bytes() == content
