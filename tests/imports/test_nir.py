@@ -57,7 +57,7 @@ def test_a_network_comes_back_bit_by_bit_from_the_file_alone(params, model):
             assert torch.equal(found, expected)
 
 
-@given(st.lists(st.tuples(st.floats(0, 0.9999), st.floats(0.001, 1000)), min_size=16, max_size=16))
+@given(st.lists(st.tuples(st.just(0.0) | st.floats(0.001, 0.9999), st.floats(0.001, 1000)), min_size=16, max_size=16))
 @settings(max_examples=3, derandomize=True)
 def test_any_decay_and_threshold_come_back_as_the_float32_that_neurons_compute_with(params, neurons):
     betas, thresholds = ([float(f"{value:.6g}") for value in values] for values in zip(*neurons, strict=True))
@@ -162,9 +162,9 @@ def test_a_graph_with_feedback_or_a_fork_is_refused(params):
     edges = graph_of(model).edges
     for more in [("lif_1", "affine_1")], [("input", "lif_2")]:
         with pytest.raises(ModelError, match="is no chain"):
-            again(model, edges=edges + more)
+            again(model, edges=[*edges, *more])
     with pytest.raises(ModelError, match="is no chain"):
-        again(model, edges=edges[:-1] + [("lif_1", "lif_1")])
+        again(model, edges=[*edges[:-1], ("lif_1", "lif_1")])
 
 
 @pytest.mark.parametrize(("field", "value"), [("stride", (2, 2)), ("dilation", (2, 2)), ("groups", 2)])
