@@ -14,6 +14,7 @@ from lifline.errors import LiflineError, PictureError
 from lifline.paths import working_copy
 
 if TYPE_CHECKING:
+    from lifline.serving.predictor import Predictor
     from lifline.tuning.workers import Workers
 
 MAX_SEEDS = 1000
@@ -286,24 +287,53 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, WebP, GIF, BMP, TIFF of any size.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE",
+            help="PNG, JPEG, WebP, GIF, BMP, TIFF of any size; with --output a folder of them, or an .npz file.",
+        ),
+    ],
     show: Annotated[bool, typer.Option("--show", help="Draw the spikes, in IMAGE.spikes.png.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write a table, a row for each image of a folder or .npz.")
+    ] = None,
     model: Model = None,
 ) -> None:
     """Tell what a picture shows: class, confidence and spikes.
 
     The picture is prepared as the images are on which the network was trained: handwriting, in any two colours, is cut
     out. Confidence is the share of the output spikes that the class has. Needs ONNX Runtime, not PyTorch.
+
+    `lifline predict scans --output predictions.csv` predicts all pictures in scans and the folders in it; one that
+    cannot be read has a row that tells why. Of an .npz it takes x_test, or the only array, of images as the network
+    sees them: [B, H, W] or [B, H, W, C], whole numbers of 0 to 255 or floats of 0 to 1.
     """
-    from lifline.serving.picture import read_picture
     from lifline.serving.predictor import Predictor
 
-    predictor, failed = Predictor(model), False
+    if output is not None:
+        if show or len(images) != 1:
+            raise LiflineError("--output takes one folder or .npz file, without --show")
+        from lifline.serving.batch import predict_all
+
+        print(predict_all(Predictor(model), images[0], output))
+        return
+    if not _predict_each(Predictor(model), images, show):
+        sys.exit(USER_ERROR)
+
+
+def _predict_each(predictor: "Predictor", images: list[Path], show: bool) -> bool:
+    """Print a line a picture; whether all could be read."""
+    from lifline.serving.picture import read_picture
+
+    all_read = True
     for path in images:
         try:
+            if path.is_dir() or path.suffix.lower() == ".npz":
+                raise PictureError(f"{path} holds many images; --output FILE.csv predicts all of them")
             image = read_picture(path, predictor.dataset)
         except PictureError as error:
-            failed = True
+            all_read = False
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             continue
         prediction = predictor.predict(image)
@@ -315,8 +345,7 @@ def predict(
             drawn = Path(f"{path}.spikes.png")
             write_bytes(drawn, draw_prediction(image, prediction))
             print(drawn)
-    if failed:
-        sys.exit(USER_ERROR)
+    return all_read
 
 
 @app.command("import")
@@ -356,7 +385,8 @@ def serve(
 ) -> None:
     """Serve a page to draw on, or to give pictures to, and predictions over HTTP, to this machine alone.
 
-    POST /predict takes a picture and answers in JSON. Ctrl-C stops the server.
+    POST /predict takes a picture and answers in JSON: class, confidence, output spikes; /predict?details=true with
+    every spike. Ctrl-C stops the server.
     """
     from lifline.serving.predictor import Predictor
     from lifline.serving.server import serve as answer

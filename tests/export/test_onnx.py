@@ -5,11 +5,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
 
 from lifline.errors import ModelError
-from lifline.export.onnx import compare_with_network, require_equality, to_onnx
-from lifline.snn import decode
+from lifline.export.onnx import MAX_UNROLLED_STEPS, compare_with_network, require_equality, to_onnx
+from lifline.export.scan import trace_in_loop
+from lifline.snn import Lif, SpikingNetwork, decode
 from lifline.snn.decoding import DECODINGS
+from lifline.snn.trace import trace
 from lifline.system.files import sha256_of_bytes
 from tests.conftest import ROOT, changed, first, untrained
 
@@ -41,11 +46,15 @@ def with_output_bias(model, bias):
     return changed_model
 
 
+@pytest.mark.parametrize("num_unrolled", [0, NUM_STEPS])
 @pytest.mark.parametrize(
     ("decoding", "network"),
     list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"layers": "40-30"}, {}], strict=True)),
 )
-def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
+def test_onnx_runtime_computes_what_the_network_does(
+    params, test_images, session_of, monkeypatch, decoding, network, num_unrolled
+):
+    monkeypatch.setattr("lifline.export.onnx.MAX_UNROLLED_STEPS", num_unrolled)
     network = untrained(small(params, **network), seed=4).network
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
@@ -63,15 +72,74 @@ def test_onnx_runtime_computes_what_the_network_does(params, test_images, sessio
         assert decided.dtype == np.int64
 
 
-def test_the_file_tells_what_it_is_and_nothing_of_the_machine(exported):
-    *metadata, _ = exported.metadata_props
-    assert {entry.key: json.loads(entry.value) for entry in metadata} == METADATA
-    content = exported.SerializeToString()
-    for trace in (str(ROOT).encode(), b"/site-packages/", b"lif.py", b"stack_trace"):
-        assert trace not in content
+def test_the_file_tells_what_it_is_and_nothing_of_the_machine(exported, exported_long):
+    for model in (exported, exported_long):
+        *metadata, _ = model.metadata_props
+        assert {entry.key: json.loads(entry.value) for entry in metadata} == METADATA
+        content = model.SerializeToString()
+        for origin in (str(ROOT).encode(), b"/site-packages/", b"lif.py", b"scan.py", b"stack_trace"):
+            assert origin not in content
 
 
-def test_equal_networks_give_equal_files(params, exported):
+LONG = {"layers": "4C3-MP2-20", "num_steps": MAX_UNROLLED_STEPS + 1, "spike_delay": 1}
+
+
+@pytest.fixture(scope="module")
+def exported_long(params):
+    """Whose steps are a loop."""
+    return to_onnx(untrained(small(params, **LONG), seed=4).network, "latency", METADATA)
+
+
+def test_a_graph_is_as_large_for_any_number_of_steps(params, exported_long):
+    longest = to_onnx(untrained(small(params, **LONG | {"num_steps": 1000}), seed=4).network, "latency", METADATA)
+    nodes, of_longest = ([node.op_type for node in model.graph.node] for model in (exported_long, longest))
+    assert nodes == of_longest
+    assert nodes.count("Scan") == 3
+    assert longest.ByteSize() - exported_long.ByteSize() < 10_000
+
+
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_a_loop_of_steps_is_the_network_whatever_it_is_shown(params, test_images, monkeypatch, coding):
+    monkeypatch.setattr("lifline.export.onnx.MAX_UNROLLED_STEPS", 0)
+    network = small(params, layers="4C3-AP2-20", coding=coding, beta=[0.9, 0.5, 0.7], threshold=[0.3, 0.2, 0.1])
+    network = untrained(network, seed=4).network
+    found = compare_with_network(
+        to_onnx(network, "rate_membrane", {}), network, "rate_membrane", first(test_images, 50)
+    )
+    assert found[:4] == (50, 0, 0, NUM_STEPS * 50 * (10 + 20 + 4 * 13 * 13))
+    assert found.largest_membrane_difference < 1e-5
+
+
+@settings(max_examples=15)
+@given(beta=st.floats(0, 1), threshold=st.floats(0.01, 5), spike_delay=st.sampled_from([0, 1]), seed=st.integers(0))
+def test_a_loops_neuron_is_the_references_bit_by_bit(beta, threshold, spike_delay, seed):
+    neuron = Lif(beta, threshold, spike_delay=spike_delay)
+    network = SpikingNetwork.from_layers("7", (5,), 3, neuron, num_steps=6, seed=seed % 2**32).frozen()
+    images = torch.rand(2, 5, generator=torch.Generator().manual_seed(seed % 2**32)) * 10
+    with torch.no_grad():
+        for shown in (images, images * torch.arange(4).view(4, 1, 1)):
+            spikes, membrane = trace_in_loop(network, shown)
+            expected = trace(network, shown)
+            for found, layer in zip(spikes, expected, strict=True):
+                assert torch.equal(found, layer.spikes)
+            assert torch.equal(membrane, expected[-1].membrane)
+
+
+def test_onnxs_reference_evaluator_computes_the_same(exported, exported_long, test_images, session_of):
+    images = test_images.images[:3].numpy() / np.float32(255)
+    for model in (exported, exported_long):
+        names = [output.name for output in model.graph.output]
+        found = ReferenceEvaluator(model).run(names, {"image": images})
+        for name, one, other in zip(names, found, session_of(model).run(names, {"image": images}), strict=True):
+            if name == "membrane":
+                np.testing.assert_allclose(one, other, atol=1e-5)
+            else:
+                np.testing.assert_array_equal(one, other)
+
+
+def test_equal_networks_give_equal_files(params, exported, exported_long):
+    again = to_onnx(untrained(small(params, **LONG), seed=4).network, "latency", METADATA)
+    assert again.SerializeToString(deterministic=True) == exported_long.SerializeToString(deterministic=True)
     again = to_onnx(untrained(small(params), seed=4).network, "rate", METADATA)
     assert again.SerializeToString(deterministic=True) == exported.SerializeToString(deterministic=True)
 
@@ -85,11 +153,13 @@ def test_the_file_ends_with_the_sha256_of_what_comes_before(exported):
     assert (seal.key, seal.value) == ("sha256", sha256_of_bytes(before))
 
 
-def test_old_runtimes_can_read_it(exported):
-    assert exported.ir_version == 8
-    assert [(each.domain, each.version) for each in exported.opset_import] == [("", 18)]
-    assert {node.domain for node in exported.graph.node} == {""}
-    onnx.checker.check_model(exported, full_check=True)
+def test_old_runtimes_can_read_it(exported, exported_long):
+    for model in (exported, exported_long):
+        assert model.ir_version == 8
+        assert [(each.domain, each.version) for each in model.opset_import] == [("", 18)]
+        assert {node.domain for node in model.graph.node} == {""}
+        assert not model.functions
+        onnx.checker.check_model(model, full_check=True)
 
 
 def test_a_model_that_differs_is_found_out(params, test_images, exported):

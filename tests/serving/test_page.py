@@ -28,6 +28,7 @@ WATCH_STEPS = """
     }).observe(document.getElementById("of"), { childList: true });
 """
 MAX_PRESSES = 10
+PREDICT = "**/predict?details=true"
 LAST_STEP = f"Step {NUM_STEPS} of {NUM_STEPS}"
 STEPS_WITH_SPIKES = """(numSteps) => {
     const raster = document.getElementById("raster"), height = raster.height - 24 * devicePixelRatio;
@@ -114,7 +115,7 @@ def answer(page) -> str:
 @pytest.mark.parametrize("digit", DIGITS)
 def test_a_drawn_digit_is_classified(visit, digit):
     page = visit()
-    with page.expect_response("**/predict") as response:
+    with page.expect_response(PREDICT) as response:
         draw(page, DIGITS[digit])
     assert answer(page) == response.value.json()["class"] == digit
     share = round(100 * response.value.json()["confidence"])
@@ -123,7 +124,7 @@ def test_a_drawn_digit_is_classified(visit, digit):
 
 def test_scores_build_up_step_by_step(visit):
     page = visit(reduced_motion="no-preference")
-    with page.expect_response("**/predict") as response:
+    with page.expect_response(PREDICT) as response:
         draw(page, SEVEN)
     assert answer(page) == "7"
     steps = [step for step in page.evaluate("steps") if step[0]]
@@ -136,7 +137,7 @@ def test_scores_build_up_step_by_step(visit):
 def test_the_raster_has_the_hidden_spikes_and_the_slider_goes_back(visit):
     page = visit()
     assert steps_with_spikes(page) == []
-    with page.expect_response("**/predict") as response:
+    with page.expect_response(PREDICT) as response:
         draw(page, SEVEN)
     answer(page)
     hidden = response.value.json()["hidden_spikes"]
@@ -216,13 +217,13 @@ def test_clear_begins_anew(visit):
 def test_an_answer_that_comes_late_is_dropped(visit):
     page = visit()
     late = []
-    page.route("**/predict", lambda route: late.append(route), times=1)  # noqa: PLW0108 - Playwright marks it
-    with page.expect_request("**/predict"):
+    page.route(PREDICT, lambda route: late.append(route), times=1)  # noqa: PLW0108 - Playwright marks it
+    with page.expect_request(PREDICT):
         draw(page, ONE)
     page.get_by_role("button", name="Clear").click()
     draw(page, SEVEN)
     assert answer(page) == "7"
-    with page.expect_response("**/predict") as response:
+    with page.expect_response(PREDICT) as response:
         late[0].continue_()
     assert response.value.json()["class"] == "1"
     assert answer(page) == "7"
@@ -287,7 +288,7 @@ def test_a_file_can_be_chosen_by_keys_and_again(visit, tmp_path):
     page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108 - Playwright marks what it calls
     for _ in range(2):
         chooser = opened_by_space(page, choosers)
-        with page.expect_response("**/predict"):
+        with page.expect_response(PREDICT):
             chooser.set_files(picture(tmp_path))
 
 
@@ -309,7 +310,7 @@ def test_a_picture_may_be_dropped_or_pasted(visit, tmp_path, how):
     draw(page, SEVEN)
     assert answer(page) == "7"
     content = base64.b64encode(picture(tmp_path).read_bytes()).decode()
-    with page.expect_response("**/predict"):
+    with page.expect_response(PREDICT):
         page.evaluate(GIVE_FILE, [content, how])
     page.get_by_text("what the network sees of given.png").wait_for()
     assert not page.evaluate(IS_DRAWN)
@@ -334,7 +335,7 @@ def test_a_picture_of_many_bytes_is_made_smaller_first(visit, tmp_path):
     Image.fromarray(noise).save(tmp_path / "large.png", compress_level=0)
     assert (tmp_path / "large.png").stat().st_size > 5_000_000
     page = visit()
-    with page.expect_response("**/predict") as response:
+    with page.expect_response(PREDICT) as response:
         page.get_by_label("Choose a picture").set_input_files(tmp_path / "large.png")
     assert response.value.status == 200
     assert response.value.request.headers["content-type"] == "image/jpeg"
@@ -344,7 +345,7 @@ def test_what_is_on_black_is_drawn_in_white_on_black(browser, url_of):
     with visiting(browser, url_of(FASHION)) as visit:
         page = visit()
         assert page.locator("#scores em").all_inner_texts() == list(FASHION.class_names)
-        with page.expect_response("**/predict"):
+        with page.expect_response(PREDICT):
             draw(page, ONE)
         page.get_by_text(LAST_STEP).wait_for()
         rows, columns = np.nonzero(seen(page)[..., 0])
@@ -360,7 +361,7 @@ def test_of_many_classes_with_long_names_the_best_ten_are_shown(browser, url_of,
         page = visit(viewport=size)
         assert page.locator("#scores li").count() == 10
         assert page.locator("#more").inner_text() == "and 37 more"
-        with page.expect_response("**/predict") as response:
+        with page.expect_response(PREDICT) as response:
             draw(page, SEVEN)
         found = response.value.json()
         page.get_by_text(LAST_STEP).wait_for()

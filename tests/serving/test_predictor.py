@@ -59,6 +59,17 @@ def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_imag
     np.testing.assert_array_equal(prediction.hidden_spikes, np.concatenate([first[:, 0], second[:, 0]], axis=1))
 
 
+@pytest.mark.parametrize("coding", ["constant", "rate"])
+def test_many_images_are_decided_on_as_each_alone(tmp_path_factory, params, model, test_images, coding):
+    path = model if coding == "constant" else untrained_model(tmp_path_factory, params, MNIST, coding)
+    predictor = Predictor(str(path))
+    images = test_images.images[:250].numpy() / np.float32(255)
+    for image, decision in zip(images, predictor.decide(images), strict=True):
+        alone = predictor.predict(image)
+        assert (decision.decided, decision.confidence) == (alone.decided, alone.confidence)
+        np.testing.assert_array_equal(decision.counts, alone.spikes.sum(0))
+
+
 def without_seal(model: onnx.ModelProto) -> onnx.ModelProto:
     assert model.metadata_props.pop().key == "sha256"
     return model
@@ -276,7 +287,7 @@ def test_a_bad_picture_among_good_ones_is_named_and_the_others_are_answered(lifl
     assert stderr.splitlines() == [
         "error: text.png is not a picture; allowed are PNG, JPEG, WEBP, GIF, BMP, TIFF",
         "error: none.png: No such file or directory",
-        "error: .: Is a directory",
+        "error: . holds many images; --output FILE.csv predicts all of them",
     ]
 
 

@@ -12,7 +12,7 @@ import requests
 from PIL import Image, ImageOps
 
 from lifline.serving import server
-from lifline.serving.predictor import Prediction, Predictor
+from lifline.serving.predictor import Decision, Predictor
 from lifline.system.signals import STOPPING
 from tests.conftest import MNIST, assert_one_line_error
 from tests.serving.quick_model import (
@@ -82,10 +82,10 @@ class Held:
         self.predictor, self.dataset = predictor, MNIST
         self.asked, self.released = threading.Semaphore(0), threading.Event()
 
-    def predict(self, image):
+    def decide(self, images):
         self.asked.release()
         assert self.released.wait(timeout=30)
-        return self.predictor.predict(image)
+        return self.predictor.decide(images)
 
 
 def connect(url) -> socket.socket:
@@ -104,9 +104,8 @@ class Verbose:
 
     dataset = MNIST
 
-    def predict(self, image):
-        nothing = np.zeros((NUM_STEPS, 1), bool)
-        return Prediction("0", 0, ["long name" * 1000] * 2000, nothing, nothing)
+    def decide(self, images):
+        return [Decision("long name" * 2_000_000, 0, np.zeros(10, int))]
 
 
 def half_sent(url, beginning=HALF_A_PICTURE) -> socket.socket:
@@ -154,8 +153,8 @@ def in_background(url, content) -> Future:
     return ThreadPoolExecutor(1).submit(ask, url, content)
 
 
-def ask(url, content, **headers):
-    return requests.post(f"{url}/predict", data=content, headers=PNG | headers, timeout=60)
+def ask(url, content, query="", **headers):
+    return requests.post(f"{url}/predict{query}", data=content, headers=PNG | headers, timeout=60)
 
 
 def assert_refused(response, status, *parts):
@@ -166,9 +165,28 @@ def assert_refused(response, status, *parts):
         assert part in error
 
 
-def test_a_picture_gets_its_class_and_spikes(url, predictor, pictures):
+def test_a_picture_gets_its_class_and_the_spikes_of_each_class(url, predictor, pictures):
     for content in pictures:
         answer = ask(url, content).json()
+        prediction = predictor.predict(server.read_picture(content, MNIST))
+        assert answer == {
+            "class": prediction.decided,
+            "confidence": prediction.confidence,
+            "classes": prediction.classes,
+            "counts": prediction.spikes.sum(0).tolist(),
+        }
+        assert answer == ask(url, content, "?details=false").json()
+
+
+@pytest.mark.parametrize("query", ["?details=yes", "?details", "?detail=true", "?details=true&x=1", "?x"])
+def test_another_query_is_refused(url, pictures, query):
+    assert_refused(ask(url, pictures[0], query), 400, f"the query is '{query[1:]}", "; allowed is details=true")
+
+
+def test_details_are_each_spike_and_the_image(url, predictor, pictures):
+    for content in pictures:
+        answer = ask(url, content, "?details=true").json()
+        assert answer.items() >= ask(url, content).json().items()
         image = np.array(answer["image"], dtype=np.float32) / 255
         assert image.shape == (28, 28)
         prediction = predictor.predict(server.read_picture(content, MNIST))
@@ -192,7 +210,7 @@ def test_a_picture_for_another_data_set_gets_its_class_and_image(tmp_path_factor
     content = BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     with answering(predictor) as url:
-        answer = ask(url, content.getvalue()).json()
+        answer = ask(url, content.getvalue(), "?details=true").json()
     np.testing.assert_array_equal(answer["image"], pixels)
     assert answer["class"] in answer["classes"] == list(dataset.class_names)
 
@@ -456,7 +474,7 @@ def test_a_bug_is_told_as_json_and_printed(pictures, capfd):
     class Broken:
         dataset = MNIST
 
-        def predict(self, image):
+        def decide(self, images):
             raise ZeroDivisionError("division by zero")
 
     with answering(Broken()) as url:

@@ -3,33 +3,22 @@
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lifline.data.info import MAX_CLASSES
 from lifline.download.limits import MAX_CLASS_NAME, check_class_names
+from lifline.download.npy import PIXELS, Array, header_of, joined, read_header, white_of
 from lifline.download.parts import OwnParts, StoredArray, StoredPart, read_parts
-from lifline.download.reading import MAX_WORDS, named, one_line, reading
+from lifline.download.reading import named, reading
 from lifline.errors import DataError
 
 TRAIN = ("x_train", "y_train")
 TEST = ("x_test", "y_test")
 CLASS_NAMES = "class_names"
-
-_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-"""The shape; whether columns come first, as in Fortran; the type."""
-
-
-class _Array(NamedTuple):
-    """A member of the file; `source` names it in errors."""
-
-    archive: ZipFile
-    member: ZipInfo
-    source: str
 
 
 def read_arrays(path: Path) -> OwnParts:
@@ -43,7 +32,7 @@ def read_arrays(path: Path) -> OwnParts:
     """
     with reading(path), ZipFile(path) as archive:
         names = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-        arrays = {name: _Array(archive, member, f"{named(path)}: {name}") for name, member in names.items()}
+        arrays = {name: Array(archive, member, f"{named(path)}: {name}") for name, member in names.items()}
         _check_names(list(arrays), named(path))
         class_names = _read_class_names(arrays[CLASS_NAMES]) if CLASS_NAMES in arrays else None
         test = _stored_part(arrays, *TEST) if TEST[0] in arrays else None
@@ -54,59 +43,28 @@ def _check_names(names: list[str], source: str) -> None:
     has_test = any(name in names for name in TEST)
     for name in TRAIN + TEST * has_test:
         if name not in names:
-            raise DataError(f"{source} lacks {name}; it has {_joined(names)}")
+            raise DataError(f"{source} lacks {name}; it has {joined(names)}")
     allowed = (*TRAIN, *TEST, CLASS_NAMES)
     if unknown := [name for name in names if name not in allowed]:
-        raise DataError(f"{source} has {_joined(unknown)}, allowed are {', '.join(allowed)}")
+        raise DataError(f"{source} has {joined(unknown)}, allowed are {', '.join(allowed)}")
 
 
-def _joined(names: list[str]) -> str:
-    return ascii(", ".join(names)[:MAX_WORDS]) if names else "nothing"
-
-
-def _stored_part(arrays: dict[str, _Array], images: str, labels: str) -> StoredPart:
+def _stored_part(arrays: dict[str, Array], images: str, labels: str) -> StoredPart:
     return StoredPart(
-        _stored(arrays[images], "biuf", "numbers or bits", _read_pixels),
+        _stored(arrays[images], *PIXELS, _read_pixels),
         _stored(arrays[labels], "iu", "whole numbers", _read),
     )
 
 
-def _stored(array: _Array, kinds: str, allowed: str, read: Callable[[_Array], NDArray[Any]]) -> StoredArray:
-    shape, _, dtype = _header_of(array, kinds, allowed)
+def _stored(array: Array, kinds: str, allowed: str, read: Callable[[Array], NDArray[Any]]) -> StoredArray:
+    shape, _, dtype = header_of(array, kinds, allowed)
     return StoredArray(array.source, shape, dtype.itemsize, lambda: read(array))
 
 
-def _header_of(array: _Array, kinds: str, allowed: str) -> _Header:
-    if (way := array.member.compress_type) not in (ZIP_STORED, ZIP_DEFLATED):
-        raise DataError(f"{array.source} is packed in way {way}, allowed is what NumPy writes")
-    with array.archive.open(array.member) as file:
-        shape, by_column, dtype = _read_header(file, array.source)
-    if dtype.kind not in kinds:
-        kind = "object, which takes unpickling" if dtype.hasobject else str(dtype)[:MAX_WORDS]
-        raise DataError(f"{array.source} is of the type {kind}, allowed are {allowed}")
-    return shape, by_column, dtype
-
-
-def _read_header(file: IO[bytes], source: str) -> _Header:
-    """Read the header of NumPy's first version, the one of all plain arrays: others may be of any length."""
-    try:
-        version = npy.read_magic(file)
-        if version != (1, 0):
-            raise DataError(f"{source} is of version {version} of NumPy's format, allowed is (1, 0)")
-        shape, by_column, dtype = npy.read_array_header_1_0(file)
-    except (DataError, OSError):
-        raise
-    except Exception as error:  # NumPy's have no common class
-        raise DataError(f"{source} is damaged: {one_line(error)}") from None
-    if any(length < 0 for length in shape):
-        raise DataError(f"{source} is damaged: its shape is {shape}")
-    return shape, by_column, dtype
-
-
-def _read(array: _Array) -> NDArray[Any]:
+def _read(array: Array) -> NDArray[Any]:
     """Read no more than a byte over what the header tells, however much is packed."""
     with array.archive.open(array.member) as file:
-        shape, by_column, dtype = _read_header(file, array.source)
+        shape, by_column, dtype = read_header(file, array.source)
         num_bytes = prod(shape) * dtype.itemsize
         content = file.read(num_bytes + 1)
     if len(content) != num_bytes:
@@ -115,25 +73,17 @@ def _read(array: _Array) -> NDArray[Any]:
     return np.frombuffer(content, dtype).reshape(shape, order="F" if by_column else "C")
 
 
-def _read_pixels(array: _Array) -> NDArray[np.uint8]:
+def _read_pixels(array: Array) -> NDArray[np.uint8]:
     """Read images as pixels of 0 to 255."""
     stored = _read(array)
     values = stored.view(np.uint8) if stored.dtype.kind == "b" else stored
-    is_whole = stored.dtype.kind in "iu"
-    top = 255 if is_whole else 1
-    if not (values.min() >= 0 and values.max() <= top):  # so that NaN is wrong
-        place = tuple(np.argwhere(~((values >= 0) & (values <= top)))[0])
-        remedy = "" if is_whole else "; divide by what is white, or make them whole numbers of 0 to 255"
-        raise DataError(
-            f"{array.source} holds {values[place]} in image {place[0]:,}, allowed for {stored.dtype} is 0 to {top}"
-            f"{remedy}"
-        )
-    scaled = np.rint(values * 255) if stored.dtype.kind == "f" else values * (255 // top)
+    white = white_of(stored, array.source)
+    scaled = np.rint(values * 255) if stored.dtype.kind == "f" else values * (255 // white)
     return scaled.astype(np.uint8)
 
 
-def _read_class_names(array: _Array) -> tuple[str, ...]:
-    shape, _, dtype = _header_of(array, "U", "text, a name a class")
+def _read_class_names(array: Array) -> tuple[str, ...]:
+    shape, _, dtype = header_of(array, "U", "text, a name a class")
     longest = dtype.itemsize // np.dtype("U1").itemsize
     if len(shape) != 1 or shape[0] > MAX_CLASSES or not 1 <= longest <= MAX_CLASS_NAME:
         raise DataError(

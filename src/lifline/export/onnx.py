@@ -18,6 +18,7 @@ from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
+from lifline.export.scan import trace_in_loop
 from lifline.layers import layer_names
 from lifline.models.model import run_over
 from lifline.params import Params
@@ -28,6 +29,12 @@ from lifline.system.files import sha256_of_bytes
 
 OPSET, IR_VERSION = 18, 8
 """ONNX's versions that ONNX Runtime reads from 1.15 on."""
+
+MAX_UNROLLED_STEPS = 25
+"""Up to here each step has nodes of its own, which every runtime knows; more steps are a Scan, as large for any number.
+
+ONNX Runtime is as fast with one as with the other, from 5 steps on (benchmarks/NOTES.md).
+"""
 
 SEAL = "sha256"
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
@@ -61,9 +68,13 @@ class _Classifier(nn.Module):
         self.decoding = decoding
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        *hidden, output = trace(self.network, inputs)
-        decided = decode(Record(*output, hidden_counts=[]), self.decoding)
-        return *output, decided, *(layer.spikes for layer in hidden)
+        if self.network.num_steps > MAX_UNROLLED_STEPS:
+            (*hidden, spikes), membrane = trace_in_loop(self.network, inputs)
+        else:
+            *layers, (spikes, membrane) = trace(self.network, inputs)
+            hidden = [layer.spikes for layer in layers]
+        decided = decode(Record(spikes, membrane, hidden_counts=[]), self.decoding)
+        return spikes, membrane, decided, *hidden
 
 
 def input_name(coding: Coding) -> str:
@@ -112,7 +123,7 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
     assert program is not None
     model = program.model_proto
     model.ir_version = IR_VERSION
-    _forget_origins(model)
+    _forget_origins(model.graph)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     _seal(model)
     onnx.checker.check_model(model, full_check=True)
@@ -165,12 +176,15 @@ def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
         )
 
 
-def _forget_origins(model: onnx.ModelProto) -> None:
+def _forget_origins(graph: onnx.GraphProto) -> None:
     """Drop the exporter's notes of where each node came from, which name this machine's folders."""
-    graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_origins(attribute.g)  # what a Scan repeats
 
 
 def _seal(model: onnx.ModelProto) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
+from lifline.imports.limits import shortened
 from lifline.layers import Convolution, Dense, LayersError, Pooling, shapes_of
 from lifline.models.model import Model, new_network
 from lifline.params import NetworkParams
@@ -77,16 +78,16 @@ def _check_shapes(layers: Sequence[ReadLayer], written: str, dataset: DatasetInf
             expected = [projection.num_filters, shape[0], projection.kernel, projection.kernel]
         if list(layer.weight.shape) != expected:
             raise ModelError(
-                f"{name}: the weight of {layer.where} is {list(layer.weight.shape)}; allowed for {written} and images "
-                f"of {' x '.join(map(str, dataset.shape))} is {expected}"
+                f"{name}: the weight of {shortened(layer.where)} is {list(layer.weight.shape)}; allowed for {written} "
+                f"and images of {' x '.join(map(str, dataset.shape))} is {expected}"
             )
         if layer.bias is not None and list(layer.bias.shape) != expected[:1]:
             raise ModelError(
-                f"{name}: the bias of {layer.where} is {list(layer.bias.shape)}; allowed is {expected[:1]}"
+                f"{name}: the bias of {shortened(layer.where)} is {list(layer.bias.shape)}; allowed is {expected[:1]}"
             )
         for tensor in (layer.weight, layer.bias):
             if tensor is not None and not torch.isfinite(tensor).all():
-                raise ModelError(f"{name}: {layer.where} holds what is not a finite number")
+                raise ModelError(f"{name}: {shortened(layer.where)} holds what is not a finite number")
     if layers[-1].weight.shape[0] != num_classes:
         raise ModelError(
             f"{name} has {layers[-1].weight.shape[0]} output neurons; allowed for {dataset.title} are {num_classes}"

@@ -22,7 +22,9 @@ from lifline.errors import ModelError
 from lifline.imports.limits import MAX_VALUES, in_a_line, shortened
 
 MAX_SECONDS = 120
-MAX_CPU_SECONDS = 20
+CPU_SECONDS, BYTES_PER_CPU_SECOND = 5, 2**23
+"""Seconds of a processor's that reading may take, and one more for as many bytes."""
+
 MAX_MEMORY = 2**30
 """Bytes that reading may take, and for each byte of the file's as many more as follows."""
 
@@ -31,7 +33,7 @@ MEMORY_PER_BYTE = 16
 REFUSED = 3
 """Exit code of the process that reads."""
 
-MAX_OBJECTS = 2_000
+MAX_OBJECTS, MAX_DEPTH = 2_000, 10
 MAX_INFLATED = 1_032
 """How many bytes one byte of deflate's may stand for."""
 
@@ -77,8 +79,9 @@ def answer() -> None:
     """Read a file from stdin for `read_tree`, and write what is in it to stdout."""
     content, name = sys.stdin.buffer.read(), sys.argv[1]
     most = MAX_MEMORY + MEMORY_PER_BYTE * len(content)
+    seconds = CPU_SECONDS + len(content) // BYTES_PER_CPU_SECOND
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         sys.stdout.buffer.write(_packed(_tree(content, name)))
@@ -138,8 +141,10 @@ class _Look:
         for key in group:
             where = f"{path}/{key}"
             self.num_objects += 1
-            if self.num_objects > MAX_OBJECTS:  # a group may hold itself, too
-                raise ModelError(f"{self.name} holds more than {MAX_OBJECTS:,} groups and datasets")
+            if self.num_objects > MAX_OBJECTS or where.count("/") > MAX_DEPTH:  # a group may hold itself, too
+                raise ModelError(
+                    f"{self.name} holds more than {MAX_OBJECTS:,} groups and datasets, or {MAX_DEPTH} deep"
+                )
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise ModelError(f"{self.name} is refused: {shortened(where)} is a link to elsewhere")
             found = group[key]

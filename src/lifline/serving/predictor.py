@@ -1,6 +1,7 @@
 """What an exported network takes a picture for; needs ONNX Runtime, not PyTorch."""
 
 import os
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,10 @@ SEAL = b"rJ\n\x06sha256\x12@"
 """How protobuf begins the metadata's entry by which export seals a file; the SHA-256 itself ends the file."""
 
 SHA256_LENGTH = 64
+MAX_BATCH = 100
+MAX_VALUES = 10_000_000
+"""Of what goes into the network, or comes out of it, for images that are decided on at once."""
+
 CODING_SEED = 0
 """Draws the spikes of an image that is coded by rate, the same ones on a repeat."""
 
@@ -41,8 +46,21 @@ class _Metadata(BaseModel):
     """How an image is shown to it."""
 
 
+class Decision(NamedTuple):
+    """What a network takes an image for."""
+
+    decided: str
+    """The name of the class."""
+
+    confidence: float
+    """The share of the output spikes that the class has, 0 to 1."""
+
+    counts: NDArray[np.int64]
+    """Of each output neuron's spikes, `[C]`."""
+
+
 class Prediction(NamedTuple):
-    """A network's answer to one image."""
+    """A network's answer to one image, with every spike."""
 
     decided: str
     """The name of the class."""
@@ -98,30 +116,58 @@ class Predictor:
         Raises:
             ModelError: it fails, or answers as no network of lifline's does.
         """
+        spikes, (number,), hidden = self._run(image[None], self.hidden)
+        decision = self._decision(int(number), spikes[:, 0].sum(0))
+        hidden_spikes = np.concatenate([each.reshape(len(each), -1) for each in hidden], axis=1) > 0
         classes = list(self.dataset.class_names)
+        return Prediction(decision.decided, decision.confidence, classes, spikes[:, 0], hidden_spikes)
+
+    def decide(self, images: NDArray[np.float32]) -> list[Decision]:
+        """What the network takes images `[B, C, H, W]` for, as `predict` does; hidden spikes are not handed over.
+
+        Raises:
+            ModelError: as `predict`.
+        """
+        spikes, numbers, _ = self._run(images, [])
+        return [self._decision(int(number), counts) for number, counts in zip(numbers, spikes.sum(0), strict=True)]
+
+    @property
+    def batch_size(self) -> int:
+        """How many images may be decided on at once."""
+        values = [self.shape, *(output.shape for output in self.session.get_outputs())]
+        largest = max(prod(length for length in shape if isinstance(length, int)) for shape in values)
+        return max(1, min(MAX_BATCH, MAX_VALUES // largest))
+
+    def _run(
+        self, images: NDArray[np.float32], hidden: list[str]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], list[NDArray[np.float32]]]:
+        """Return output spikes `[T, B, C]`, classes `[B]` and the hidden layers' spikes that are asked for."""
         try:
-            output, (number,), *hidden = self.session.run(
-                ["spikes", "class", *self.hidden], {self.input: self._shown(image)}
-            )
-            hidden_spikes = np.concatenate([each.reshape(len(each), -1) for each in hidden], axis=1) > 0
+            output, numbers, *found = self.session.run(["spikes", "class", *hidden], {self.input: self._shown(images)})
         except Exception as error:  # ONNX Runtime's have no common class
             raise ModelError(f"{self.name} fails: {_first_line(error)}") from None
-        decided = int(number)
-        if output.shape != (len(hidden_spikes), 1, len(classes)) or not 0 <= decided < len(classes):
+        num_classes, num_steps = len(self.dataset.class_names), len(output) if output.ndim else 0
+        if (
+            output.shape != (num_steps, len(images), num_classes)
+            or numbers.shape != (len(images),)
+            or not all(0 <= number < num_classes for number in numbers)
+            or any(each.shape[:2] != output.shape[:2] for each in found)
+        ):
             raise ModelError(
-                f"{self.name} is not a network of lifline's: it has {len(classes)} class_names, spikes of shape "
-                f"{list(output.shape)}, and decides on class {decided}"
+                f"{self.name} is not a network of lifline's: it has {num_classes} class_names, spikes of shape "
+                f"{list(output.shape)}, and decides on class {', '.join(map(str, numbers.flat))}"
             )
-        spikes = output[:, 0] > 0
-        confidence = float(spikes[:, decided].sum() / max(1, spikes.sum()))
-        return Prediction(classes[decided], confidence, classes, spikes, hidden_spikes)
+        return output > 0, numbers, found
 
-    def _shown(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The image as a batch, or its spikes by rate."""
+    def _decision(self, number: int, counts: NDArray[np.int64]) -> Decision:
+        return Decision(self.dataset.class_names[number], float(counts[number] / max(1, counts.sum())), counts)
+
+    def _shown(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The images, or their spikes by rate, which are drawn alike for each."""
         if self.input == IMAGE:
-            return image[None]
+            return images
         drawn = np.random.default_rng(CODING_SEED).random(self.shape, dtype=np.float32)
-        return (drawn < image).astype(np.float32)
+        return (drawn < images).astype(np.float32)
 
 
 def _default() -> str:

@@ -16,7 +16,7 @@ import uvicorn
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +28,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lifline.data.info import DatasetInfo
 from lifline.errors import PictureError
 from lifline.serving.picture import FORMATS, read_picture
-from lifline.serving.predictor import Prediction, Predictor
+from lifline.serving.predictor import Predictor
+from lifline.serving.preparation import Pixels
 from lifline.system.ports import HOST, listen
 from lifline.system.signals import handlers_kept
 
@@ -37,6 +38,9 @@ HOSTS = (HOST, "localhost")
 
 DRAWN_SHAPE = (1, 28, 28)
 """Of the images that can be drawn."""
+
+DETAILS = "details"
+"""The query that asks for each spike and the image, too."""
 
 TYPES = tuple(FORMATS.values())
 MAX_BYTES = 5_000_000
@@ -152,7 +156,10 @@ class _Connection(H11Protocol):
 
 
 def application(predictor: Predictor) -> Starlette:
-    """The page at `/`, what it tells of the data set at `/dataset`, predictions at `POST /predict`, and `/health`."""
+    """The page at `/`, what it tells of the data set at `/dataset`, predictions at `POST /predict`, and `/health`.
+
+    A prediction is a class, its confidence and the classes' output spikes; `?details=true` gives every spike.
+    """
     page = files("lifline.serving").joinpath("page.html").read_text(encoding="utf-8")
     headers = {
         "Content-Security-Policy": _only_its_own(page),
@@ -164,11 +171,12 @@ def application(predictor: Predictor) -> Starlette:
 
     async def predict(request: Request) -> Response:
         _check_headers(request.headers)
+        answer = _detailed if _wants_details(request.query_params) else _decided
         picture = await _body(request)
         async with decoding:
             if await request.is_disconnected():
                 raise HTTPException(400, "nobody waits for the answer")
-            return JSONResponse(await run_in_threadpool(_answer, predictor, picture))
+            return JSONResponse(await run_in_threadpool(answer, predictor, picture))
 
     async def home(_: Request) -> Response:
         return HTMLResponse(page, headers=headers)
@@ -245,11 +253,41 @@ async def _body(request: Request) -> bytes:
     return bytes(picture)
 
 
-def _answer(predictor: Predictor, picture: bytes) -> dict[str, Any]:
+def _wants_details(query: QueryParams) -> bool:
+    asked = query.get(DETAILS, "false")
+    if asked not in ("true", "false") or set(query) - {DETAILS}:
+        raise HTTPException(400, f"the query is {str(query)!r}; allowed is {DETAILS}=true")
+    return asked == "true"
+
+
+def _decided(predictor: Predictor, picture: bytes) -> dict[str, Any]:
+    """Class, confidence and the output spikes of each class."""
+    (decision,) = predictor.decide(_image(predictor, picture)[None])
+    classes = list(predictor.dataset.class_names)
+    return _as_json(decision.decided, decision.confidence, classes, decision.counts)
+
+
+def _detailed(predictor: Predictor, picture: bytes) -> dict[str, Any]:
+    """The same, by step 0 or 1 for each class and the numbers of the hidden neurons that fire, and the image."""
+    image = _image(predictor, picture)
+    prediction = predictor.predict(image)
+    counts = prediction.spikes.sum(0)
+    return _as_json(prediction.decided, prediction.confidence, prediction.classes, counts) | {
+        "spikes": prediction.spikes.astype(int).tolist(),
+        "num_hidden": prediction.hidden_spikes.shape[1],
+        "hidden_spikes": [step.nonzero()[0].tolist() for step in prediction.hidden_spikes],
+        "image": pixels_as_json(image),
+    }
+
+
+def _image(predictor: Predictor, picture: bytes) -> Pixels:
     if picture.startswith(START_OF_JPEG) and picture.count(START_OF_SCAN) > MAX_SCANS:
         raise PictureError(f"the file has too many scans; allowed are {MAX_SCANS}")
-    image = read_picture(picture, predictor.dataset, MAX_PIXELS)
-    return as_json(predictor.predict(image)) | {"image": pixels_as_json(image)}
+    return read_picture(picture, predictor.dataset, MAX_PIXELS)
+
+
+def _as_json(decided: str, confidence: float, classes: list[str], counts: NDArray[np.int64]) -> dict[str, Any]:
+    return {"class": decided, "confidence": confidence, "classes": classes, "counts": counts.tolist()}
 
 
 def dataset_as_json(info: DatasetInfo) -> dict[str, Any]:
@@ -265,18 +303,6 @@ def pixels_as_json(image: NDArray[np.float32]) -> list[Any]:
     levels = (image * 255).round().astype(int)
     rows: list[Any] = (levels[0] if len(image) == 1 else np.moveaxis(levels, 0, -1)).tolist()
     return rows
-
-
-def as_json(prediction: Prediction) -> dict[str, Any]:
-    """A prediction. By step: 0 or 1 for each class, and the numbers of the hidden neurons that fire."""
-    return {
-        "class": prediction.decided,
-        "confidence": prediction.confidence,
-        "classes": prediction.classes,
-        "spikes": prediction.spikes.astype(int).tolist(),
-        "num_hidden": prediction.hidden_spikes.shape[1],
-        "hidden_spikes": [step.nonzero()[0].tolist() for step in prediction.hidden_spikes],
-    }
 
 
 async def _refused(_: Request, error: Exception) -> Response:

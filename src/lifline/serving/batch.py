@@ -1,0 +1,68 @@
+"""Predictions of many images, written as a table while they are made."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from lifline.errors import LiflineError
+from lifline.serving.predictor import Decision, Predictor
+from lifline.serving.sources import Found, opened
+from lifline.system.files import write_csv
+from lifline.system.progress import new_bar
+
+NUM_DIGITS = 4
+"""Of a confidence, behind the point."""
+
+
+def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
+    """Predict all pictures in a folder, or all images in an `.npz` file, and write a table, a row for each, in order.
+
+    Its columns: `file`, the picture's path, or as `x_test[0]` its place in the array; `class`; `confidence`; the
+    spikes of each class's output neuron, `spikes_` and the class's name; `error`, why a picture has none of these.
+    The table replaces `output` when it is complete.
+
+    Returns:
+        What was written, in a line.
+
+    Raises:
+        LiflineError: as `opened`, or the output is a folder.
+        OSError: the output cannot be written.
+    """
+    if output.is_dir():
+        raise LiflineError(f"--output is {output}, a folder; allowed is a file")
+    header = ["file", "class", "confidence", *(f"spikes_{name}" for name in predictor.dataset.class_names), "error"]
+    num_unreadable = 0
+    columns = [TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with opened(path, predictor.dataset) as source, new_bar(*columns) as progress:
+
+        def rows() -> Iterator[list[Any]]:
+            nonlocal num_unreadable
+            for found, decision in decisions(predictor, progress.track(source.images, total=source.num_images)):
+                num_unreadable += decision is None
+                yield _row(found, decision, len(predictor.dataset.class_names))
+
+        write_csv(output, header, rows())
+    unreadable = f"; {num_unreadable:,} could not be read: the column error tells why" if num_unreadable else ""
+    return (
+        f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images{unreadable}"
+    )
+
+
+def decisions(predictor: Predictor, images: Iterable[Found]) -> Iterator[tuple[Found, Decision | None]]:
+    """Decide on images in order, many at once; on what is no image there is none."""
+    iterator = iter(images)
+    while batch := list(islice(iterator, predictor.batch_size)):
+        pixels = [found.image for found in batch if found.image is not None]
+        decided = iter(predictor.decide(np.stack(pixels)) if pixels else [])
+        for found in batch:
+            yield found, None if found.image is None else next(decided)
+
+
+def _row(found: Found, decision: Decision | None, num_classes: int) -> list[Any]:
+    if decision is None:
+        return [found.name, "", "", *[""] * num_classes, found.error]
+    return [found.name, decision.decided, round(decision.confidence, NUM_DIGITS), *decision.counts.tolist(), ""]
