@@ -22,7 +22,17 @@ STAGES = DVC_YAML["stages"]
 FOUNDATION = {"__init__.py", "errors.py", "paths.py", "system"}
 """What all stand on; it decides no bit of a trained network."""
 
-WATCHING = {"cli.py", "command.py", "experiments", "imports", "presets.py", "provenance.py", "serving", "tracking", "tuning"}
+WATCHING = {
+    "cli.py",
+    "command.py",
+    "experiments",
+    "imports",
+    "presets.py",
+    "provenance.py",
+    "serving",
+    "tracking",
+    "tuning",
+}
 """What shows, keeps and drives."""
 
 MAKERS = {"download", "export", "figures"}
