@@ -46,15 +46,11 @@ def with_output_bias(model, bias):
     return changed_model
 
 
-@pytest.mark.parametrize("num_unrolled", [0, NUM_STEPS])
 @pytest.mark.parametrize(
     ("decoding", "network"),
     list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"layers": "40-30"}, {}], strict=True)),
 )
-def test_onnx_runtime_computes_what_the_network_does(
-    params, test_images, session_of, monkeypatch, decoding, network, num_unrolled
-):
-    monkeypatch.setattr("lifline.export.onnx.MAX_UNROLLED_STEPS", num_unrolled)
+def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
     network = untrained(small(params, **network), seed=4).network
     session = session_of(to_onnx(network, decoding, {}))
     for count in (1, 7):
@@ -98,14 +94,14 @@ def test_a_graph_is_as_large_for_any_number_of_steps(params, exported_long):
     assert longest.ByteSize() - exported_long.ByteSize() < 10_000
 
 
-@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
-def test_a_loop_of_steps_is_the_network_whatever_it_is_shown(params, test_images, monkeypatch, coding):
+@pytest.mark.parametrize(
+    ("coding", "decoding"), [("constant", "rate_membrane"), ("latency", "latency"), ("rate", "membrane")]
+)
+def test_a_loop_of_steps_is_the_network_whatever_it_is_shown(params, test_images, monkeypatch, coding, decoding):
     monkeypatch.setattr("lifline.export.onnx.MAX_UNROLLED_STEPS", 0)
     network = small(params, layers="4C3-AP2-20", coding=coding, beta=[0.9, 0.5, 0.7], threshold=[0.3, 0.2, 0.1])
     network = untrained(network, seed=4).network
-    found = compare_with_network(
-        to_onnx(network, "rate_membrane", {}), network, "rate_membrane", first(test_images, 50)
-    )
+    found = compare_with_network(to_onnx(network, decoding, {}), network, decoding, first(test_images, 50))
     assert found[:4] == (50, 0, 0, NUM_STEPS * 50 * (10 + 20 + 4 * 13 * 13))
     assert found.largest_membrane_difference < 1e-5
 
