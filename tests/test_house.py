@@ -152,7 +152,7 @@ def test_a_stage_runs_its_own_script_and_is_thin(stage):
     change_folder = f"cd {to_the_root.strip('/')} && " if to_the_root else ""
     assert STAGES[stage]["cmd"] == f"{change_folder}PYTHONPATH=src python {script}"
     assert to_the_root + script in STAGES[stage]["deps"]
-    assert len((ROOT / script).read_text().splitlines()) < 70
+    assert len((ROOT / script).read_text().splitlines()) < 60
 
 
 def test_the_outputs_are_where_the_code_writes_them():

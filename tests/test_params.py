@@ -70,7 +70,7 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
             "export.formats is 'onnx'; allowed is a list of some of onnx",
         ),
         (
-            "max_accuracy_loss: 0.01",
+            "max_accuracy_loss: 0.002",
             "max_accuracy_loss: 2",
             "export.max_accuracy_loss is 2; allowed is a number from 0 to 1",
         ),

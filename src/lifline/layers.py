@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 MAX_LAYERS = 16
@@ -159,6 +159,11 @@ def _projected(projection: Dense | Convolution, shape: tuple[int, ...]) -> tuple
         return (projection.num_neurons,)
     grown = 2 * projection.padding - projection.kernel + 1
     return (projection.num_filters, *(side + grown for side in shape[1:]))
+
+
+def write_layers(layers: Iterable[HiddenLayer]) -> str:
+    """Write layers as `parse_layers` reads them."""
+    return "-".join(_written(part) for layer in layers for part in layer if part is not None)
 
 
 def _written(part: Dense | Convolution | Pooling) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from functools import partial
 
 import nir
 import onnx
@@ -11,7 +12,7 @@ import torch
 from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
-from lifline.export import formats
+from lifline.export import formats, nir_readers
 from lifline.export.formats import Subject, export_as
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
@@ -68,6 +69,24 @@ def test_what_a_format_cannot_carry_is_said_and_not_made(subject, name, network,
     assert (export.files, export.class_mismatches) == ({}, 0)
     assert reason in export.figures["not_made"]
     assert reason in export.sentences[0]
+
+
+def test_a_reader_that_fails_is_told_and_if_it_is_the_proof_there_is_no_file(subject, monkeypatch):
+    def broken(graph):
+        def run(inputs, steps):
+            raise RuntimeError("it broke\nhere")
+
+        return run
+
+    by_hand, other, *_ = nir_readers.READERS
+    readers = (by_hand, other._replace(build=broken))
+    monkeypatch.setattr(formats, "compare_readers", partial(nir_readers.compare_readers, readers=readers))
+    export = export_as("nir", subject())
+    assert export.figures[other.name] == {"refused": "RuntimeError: it broke here"}
+    readers = (by_hand._replace(build=broken), other)
+    monkeypatch.setattr(formats, "compare_readers", partial(nir_readers.compare_readers, readers=readers))
+    with pytest.raises(ModelError, match="RuntimeError: it broke here"):
+        export_as("nir", subject())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import numpy as np
 import torch
+from PIL import Image
 
 from lifline.export.nir import nir_bytes, nir_metadata, to_nir
 from lifline.models.model import load_model
@@ -23,6 +25,16 @@ def test_a_nir_file_becomes_a_model_with_its_proof(workspace, lifline):
     assert torch.equal(loaded.network.layers[0].projection.weight, model.network.layers[0].projection.weight)
 
 
+def test_an_imported_model_is_evaluated_exported_and_served(store, workspace, lifline, stage):
+    write_nir(workspace / "network.nir", read_params().network)
+    assert lifline("import", "network.nir", "--output", "models/model.safetensors")[0] == 0
+    assert stage("evaluate")[0] == stage("export")[0] == 0
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[10:30, 18:22] = 255
+    Image.fromarray(pixels).save("one.png")
+    assert lifline("predict", "one.png")[1].startswith("one.png: ")
+
+
 def test_a_file_for_other_images_is_not_compared(workspace, lifline):
     write_nir(workspace / "network.nir", read_params().network, MNIST.model_copy(update={"title": "Other"}))
     code, out, _ = lifline("import", "network.nir", "--output", "other.safetensors")
@@ -39,6 +51,8 @@ def test_what_cannot_be_imported_leaves_no_model(workspace, lifline):
         (["params.yaml"], "ends with '.yaml'; allowed are .nir"),
         (["network.nir", "--layers", "30"], "--layers is 30; allowed is none"),
         (["dvc.pt"], "dvc.pt is missing"),
+        (["dvc.pt", "--reset", "subtract"], "--reset is subtract; allowed is none for"),
+        (["network.nir", "--output", "network.nir"], "--output is"),
     ):
         code, _, err = lifline("import", *arguments)
         assert_one_line_error((code, err), message)

@@ -70,6 +70,8 @@ def without(state, *names):
         (lambda state: state | {"fc1.weight": torch.zeros(1).expand(10, 288)}, "'fc1.weight' is .* more than the file"),
         (lambda state: state | {"fc1.bias": torch.full((10,), torch.inf)}, "'fc1' holds what is not a finite number"),
         (lambda state: without(state, "fc1.weight", "fc1.bias"), "has 1 projections and 2 layers of neurons; allowed"),
+        (lambda state: state | {"fc1.weight": state["fc1.weight"].to(torch.float8_e4m3fn)}, "is torch.float8_e4m3fn; "),
+        (lambda state: state | {"lif2.threshold": torch.tensor(2**53 + 1)}, "threshold is 9007199254740992.0"),
         (lambda _: {}, "holds no state dict"),
         (lambda _: {"a": 1}, "'a' is no tensor"),
     ],
@@ -78,6 +80,11 @@ def test_what_is_no_such_network_is_refused(network, change, message):
     with pytest.raises(ModelError, match=message) as raised:
         read_state_dict(pickled(change(Other().state_dict())), "net.pt", network, MNIST)
     assert "\n" not in str(raised.value)
+
+
+def test_a_threshold_that_is_a_whole_number_is_read(network):
+    state = Other().state_dict() | {"lif2.threshold": torch.tensor(127, dtype=torch.int8)}
+    assert read_state_dict(pickled(state), "net.pt", network, MNIST).params.threshold[-1] == 127
 
 
 def test_neurons_that_reset_to_zero_are_refused(network):

@@ -94,6 +94,13 @@ def test_versions_on_other_images_cannot_be_compared(store, export, lifline, mon
     assert champion(store) == 1
 
 
+def test_versions_on_other_data_cannot_be_compared_though_their_labels_are_alike(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2, data="others")
+    assert_one_line_error(lifline("champion")[::2], "cannot be compared")
+
+
 def test_force_is_recorded(store, export, lifline):
     export(0.9)
     lifline("champion")

@@ -42,3 +42,7 @@ class DatasetInfo(BaseModel):
 
     origin: str = ""
     """Of a published data set: the SHA-256 of what its description says of its files, by which it is known again."""
+
+    def is_printable(self) -> bool:
+        """Whether its names hold no control characters, as those of a file from elsewhere may."""
+        return all(name.isprintable() for name in (self.name, self.title, *self.class_names))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 
-from lifline.choices import SPIKE_TRAIN, Coding, FormatName, Preparation
+from lifline.choices import SPIKE_TRAIN, Coding, Preparation
 from lifline.data.datasets import Dataset
 from lifline.data.info import DatasetInfo
 from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
@@ -24,7 +24,7 @@ LIMITS: dict[Preparation, str] = {
     "plain": "Trained on images that are all of one size; a picture of another size is resized.",
 }
 
-FORMAT_TITLES: dict[FormatName, str] = {"onnx": "ONNX", "nir": "NIR", "integer": "integers, in C"}
+FORMAT_TITLES = {"onnx": "ONNX", "nir": "NIR", "integer": "integers, in C"}
 
 FIRST_LAYER: dict[Coding, str] = {
     "constant": "whose input is a constant image, computed once",
@@ -46,9 +46,7 @@ print(decided)
 Of a picture: `lifline predict PICTURE`. From MLflow: `mlflow.pyfunc.load_model("models:/lifline@champion")`."""
 
 
-def model_card(
-    params: Params, dataset: Dataset, evaluation: EvaluationReport, exports: Mapping[FormatName, Export]
-) -> str:
+def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, exports: Mapping[str, Export]) -> str:
     """A card in Markdown; the same network gives the same card."""
     return "\n".join(
         [
@@ -85,7 +83,7 @@ def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport) -> 
     ])  # fmt: skip
 
 
-def _formats(exports: Mapping[FormatName, Export]) -> Iterator[str]:
+def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
     yield from ("", "## Files and their proofs", "")
     rows = (
         [FORMAT_TITLES[name], _sizes(export.files), "; ".join(export.sentences)] for name, export in exports.items()

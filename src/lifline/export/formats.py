@@ -3,6 +3,8 @@
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from lifline.choices import FormatName
@@ -10,13 +12,15 @@ from lifline.data.datasets import Dataset
 from lifline.data.images import split_off_validation
 from lifline.errors import ModelError
 from lifline.export.integer.files import files as files_of
+from lifline.export.integer.files import load_integer_network
+from lifline.export.integer.network import IntegerNetwork
 from lifline.export.integer.proof import prove
 from lifline.export.integer.quantize import quantize
 from lifline.export.nir import nir_bytes, nir_metadata, to_nir
 from lifline.export.nir_readers import ReaderComparison, compare_readers
-from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
+from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
 from lifline.models.model import Model
-from lifline.params import ExportParams, Params
+from lifline.params import Params
 from lifline.paths import FORMATS, MODEL, ONNX_MODEL
 from lifline.system.files import write_bytes
 
@@ -50,7 +54,7 @@ class Export(NamedTuple):
     """Test images on which the files decide otherwise than the network, of formats that claim never to."""
 
 
-def write_exports(exports: Mapping[FormatName, Export]) -> dict[str, bytes]:
+def write_exports(exports: Mapping[str, Export]) -> dict[str, bytes]:
     """Write the files of all formats in place of those of an earlier export; returns them."""
     remove_exports()
     files = {name: content for export in exports.values() for name, content in export.files.items()}
@@ -64,6 +68,19 @@ def remove_exports() -> None:
     """Remove the files of an earlier export."""
     ONNX_MODEL.unlink(missing_ok=True)
     shutil.rmtree(FORMATS, ignore_errors=True)
+
+
+def export_all(subject: Subject, tell: Callable[[str], None]) -> dict[str, Export]:
+    """Export a network in the formats that its params ask for, and tell of each proof.
+
+    Raises:
+        ModelError: a proof failed.
+    """
+    exports: dict[str, Export] = {}
+    for name in subject.params.export.formats:
+        exports[name] = export_as(name, subject)
+        tell("\n".join(exports[name].sentences))
+    return exports
 
 
 def export_as(name: FormatName, subject: Subject) -> Export:
@@ -80,10 +97,9 @@ def _as_onnx(subject: Subject) -> Export:
     metadata = onnx_metadata(params, model.dataset, subject.model_sha256, subject.accuracy)
     exported = to_onnx(model.network, params.network.decoding, metadata)
     comparison = compare_with_network(exported, model.network, params.network.decoding, subject.dataset.test)
-    described = comparison.describe()
-    _require_equality(comparison.class_mismatches, described, params.export)
+    require_equality(comparison, params.export.max_class_mismatches)
     files = {ONNX_MODEL.name: exported.SerializeToString(deterministic=True)}
-    return Export(files, comparison._asdict(), [described], comparison.class_mismatches)
+    return Export(files, comparison._asdict(), [comparison.describe()], comparison.class_mismatches)
 
 
 def _as_nir(subject: Subject) -> Export:
@@ -95,7 +111,9 @@ def _as_nir(subject: Subject) -> Export:
     content = nir_bytes(graph)
     readers = compare_readers(content, model.network, params.network.decoding, subject.dataset.test)
     by_hand = readers[0]  # snnTorch's neurons, set to be ours
-    _require_equality(by_hand.class_mismatches, by_hand.describe(), params.export)
+    if by_hand.refused:
+        raise ModelError(by_hand.describe())
+    require_equality(by_hand, params.export.max_class_mismatches)
     return Export(
         {"formats/model.nir": content},
         {comparison.reader: _figures(comparison) for comparison in readers},
@@ -114,9 +132,10 @@ def _figures(comparison: ReaderComparison) -> dict[str, object]:
 def _as_integer(subject: Subject) -> Export:
     model, decoding = subject.model, subject.params.network.decoding
     try:
-        integer = quantize(model.network, decoding)
+        files = files_of(quantize(model.network, decoding))
     except ModelError as error:
         return _not_made("an integer network", error)
+    integer = _read_back(files["network.safetensors"])
     _, validation = split_off_validation(subject.dataset.train, subject.params.data.validation_size)
     judged = prove(integer, model.network, decoding, validation)
     num_lost = round((judged.float_accuracy - judged.integer_accuracy) * judged.images)
@@ -127,8 +146,19 @@ def _as_integer(subject: Subject) -> Export:
             f"{judged.describe()}; allowed by export.max_accuracy_loss are {allowed:,} of {judged.images:,}"
         )
     tested = prove(integer, model.network, decoding, subject.dataset.test)
-    files = {f"formats/integer/{name}": content for name, content in files_of(integer).items()}
-    return Export(files, {"validation": judged._asdict(), "test": tested._asdict()}, [tested.describe()])
+    return Export(
+        {f"formats/integer/{name}": content for name, content in files.items()},
+        {"validation": judged._asdict(), "test": tested._asdict()},
+        [f"by its specification in NumPy, {tested.describe()}"],
+    )
+
+
+def _read_back(content: bytes) -> IntegerNetwork:
+    """Return the network that a file holds, so that the file is what is proven."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "network.safetensors")
+        path.write_bytes(content)
+        return load_integer_network(path)
 
 
 EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "nir": _as_nir, "integer": _as_integer}
@@ -136,10 +166,3 @@ EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "n
 
 def _not_made(what: str, error: ModelError) -> Export:
     return Export({}, {"not_made": str(error)}, [f"not made as {what}: {error}"])
-
-
-def _require_equality(class_mismatches: int, described: str, params: ExportParams) -> None:
-    if class_mismatches > params.max_class_mismatches:
-        raise ModelError(
-            f"{described}; allowed by export.max_class_mismatches are {params.max_class_mismatches} images"
-        )

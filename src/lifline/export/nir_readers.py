@@ -183,9 +183,10 @@ def _compare(
     told = (reader.name, version(reader.package), reader.convention)
     try:
         run = reader.build(nir.read(io.BytesIO(content)))
+        found = differences(run, network, decoding, data)
     except Exception as error:  # whatever a library raises
         return ReaderComparison(*told, 0, 0, 0, " ".join(f"{type(error).__name__}: {error}".split()))
-    return ReaderComparison(*told, *differences(run, network, decoding, data))
+    return ReaderComparison(*told, *found)
 
 
 def differences(run: Run, network: SpikingNetwork, decoding: Decoding, data: LabelledImages) -> tuple[int, int, int]:

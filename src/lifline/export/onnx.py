@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnx
@@ -164,7 +164,18 @@ def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32
     return float(difference.max())
 
 
-def require_equality(comparison: Comparison, max_class_mismatches: int) -> None:
+class Compared(Protocol):
+    """How far a file and the network disagree."""
+
+    @property
+    def class_mismatches(self) -> int:
+        """Images on which they decide otherwise."""
+
+    def describe(self) -> str:
+        """The same in a line."""
+
+
+def require_equality(comparison: Compared, max_class_mismatches: int) -> None:
     """Refuse a model that decides otherwise than the network too often.
 
     Raises:

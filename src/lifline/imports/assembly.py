@@ -11,7 +11,7 @@ from torch import Tensor
 from lifline.data.info import DatasetInfo
 from lifline.errors import ModelError
 from lifline.imports.limits import shortened
-from lifline.layers import Convolution, Dense, LayersError, Pooling, shapes_of
+from lifline.layers import Convolution, Dense, HiddenLayer, LayersError, Pooling, shapes_of, write_layers
 from lifline.models.model import Model, new_network
 from lifline.params import NetworkParams
 
@@ -48,7 +48,7 @@ def assemble(layers: Sequence[ReadLayer], params: NetworkParams, dataset: Datase
         raise ModelError(f"{name} does not end with neurons that see all before them; allowed is an output layer")
     if len(layers) == 1:
         raise ModelError(f"{name} has no hidden layer; allowed is one or more before the output's")
-    written = "-".join(_written(layer) for layer in layers[:-1])
+    written = write_layers(HiddenLayer(layer.projection, layer.pooling) for layer in layers[:-1])
     _check_shapes(layers, written, dataset, name)
     described = _described(layers, written, params, name)
     network = new_network(described, dataset, seed=0)
@@ -114,11 +114,3 @@ def _described(layers: Sequence[ReadLayer], written: str, params: NetworkParams,
 
 def _one_if_alike(values: list[float]) -> float | list[float]:
     return values[0] if len(set(values)) == 1 else values
-
-
-def _written(layer: ReadLayer) -> str:
-    if isinstance(layer.projection, Dense):
-        return str(layer.projection.num_neurons)
-    num_filters, kernel, padding = layer.projection
-    pooling = f"-{layer.pooling.kind[0].upper()}P{layer.pooling.size}" if layer.pooling else ""
-    return f"{num_filters}C{kernel}{f'p{padding}' if padding else ''}{pooling}"

@@ -15,7 +15,7 @@ from lifline.imports.state_dict import modules_of, parts_of, read_state_dict
 from lifline.layers import describe_network
 from lifline.models.model import Model, save_model
 from lifline.params import Params, read_params
-from lifline.paths import DATA
+from lifline.paths import DATA, MODEL
 
 NIR = ".nir"
 STATE_DICTS = (".safetensors", ".pt", ".pth")
@@ -29,10 +29,14 @@ def import_file(path: Path, output: Path, layers: str | None, resets_by_subtract
     Raises:
         ModelError: the file cannot be imported, or decides otherwise than the model; nothing is written.
     """
+    if output.suffix != MODEL.suffix or (output.exists() and output.samefile(path)):
+        raise ModelError(f"--output is {output}; allowed is another file than FILE, that ends with {MODEL.suffix}")
     params, dataset = read_params(), load_dataset(DATA) if DATA.exists() else None
     if path.suffix == NIR:
         model, run = _of_nir(path, params, dataset, layers, resets_by_subtraction)
     elif path.suffix in STATE_DICTS:
+        if resets_by_subtraction:
+            raise ModelError(f"--reset is subtract; allowed is none for {path}: a state dict tells its own")
         model, run = _of_state_dict(path, params, dataset, layers)
     else:
         raise ModelError(f"{path} ends with {path.suffix!r}; allowed are {', '.join((NIR, *STATE_DICTS))}")

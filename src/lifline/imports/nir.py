@@ -62,6 +62,8 @@ def read_nir(
         )
     described = _described(NetworkParams, metadata, "network", name) or params
     images = _described(DatasetInfo, metadata, "dataset", name) or dataset
+    if images and not images.is_printable():
+        raise ModelError(f"{name}: a name in its metadata's dataset cannot be printed")
     if images is None:
         raise ModelError(
             f"{name} does not say what its images are, and there is no data set here; `dvc repro download`"
@@ -188,6 +190,11 @@ class _Reading:
         epsilon = ROUNDINGS * max(_epsilon(node, field) for field in ("tau", "r", "v_threshold"))
         beta = _shortest(1 - self.dt / tau, lambda beta: beta < 1 and _is_near(self.dt / (1 - beta), tau, epsilon))
         scale = resistance * (1 - beta) * summed
+        if scale <= 0:
+            raise ModelError(
+                f"{self.name}: neurons of {shortened(key)} have tau {tau:g} and r {resistance:g}, whose membrane a "
+                f"step of {self.dt:g} does not change"
+            )
         return _Neuron(beta, _shortest(threshold / scale, lambda value: _is_near(value * scale, threshold, epsilon)))
 
     def _alike(self, key: str, node: Node, field: str) -> float:

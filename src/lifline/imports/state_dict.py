@@ -22,6 +22,7 @@ from lifline.layers import Dense, HiddenLayer, LayersError, parse_layers
 from lifline.models.model import Model
 from lifline.params import NetworkParams
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PROJECTION = {"weight", "bias"}
 NEURON = {"beta", "threshold", "graded_spikes_factor", "reset_mechanism_val"}
 RESET_BY_SUBTRACTION = 0
@@ -120,6 +121,8 @@ def _modules_in(content: bytes, name: str) -> tuple[Modules, bool]:
             raise ModelError(f"{name}: {shortened(str(key))} is no tensor; allowed is a state dict")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_complex():
             raise ModelError(f"{name}: {shortened(key)} is a special tensor; allowed are dense ones")
+        if tensor.is_floating_point() and tensor.dtype not in FLOATS:
+            raise ModelError(f"{name}: {shortened(key)} is {tensor.dtype}; allowed are {', '.join(map(str, FLOATS))}")
         num_values += tensor.numel()
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() or num_values > MAX_VALUES:
             raise ModelError(f"{name}: {shortened(key)} is {list(tensor.shape)}, more than the file holds")
@@ -205,5 +208,7 @@ def _neuron(part: Part, name: str) -> tuple[float, float]:
 
 def _as_written(value: Tensor) -> float:
     """Return the shortest decimal that is this value in its type: 0.9 of a float32 is 0.9."""
+    if not value.is_floating_point():
+        return float(value.item())
     decimals = (float(f"{value.item():.{digits}g}") for digits in range(1, 18))
-    return next(decimal for decimal in decimals if torch.tensor(decimal, dtype=value.dtype) == value)
+    return next(decimal for decimal in decimals if torch.tensor(decimal, dtype=torch.float64).to(value.dtype) == value)

@@ -14,6 +14,7 @@ from lifline.serving.sources import Found, opened
 from lifline.system.files import write_csv
 from lifline.system.progress import new_bar
 
+TABLE = ".csv"
 NUM_DIGITS = 4
 """Of a confidence, behind the point."""
 
@@ -32,6 +33,8 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
         LiflineError: as `opened`, or the output is a folder.
         OSError: the output cannot be written.
     """
+    if output.suffix.lower() != TABLE:
+        raise LiflineError(f"--output is {output}; allowed is a name that ends with {TABLE}")
     if output.is_dir():
         raise LiflineError(f"--output is {output}, a folder; allowed is a file")
     header = ["file", "class", "confidence", *(f"spikes_{name}" for name in predictor.dataset.class_names), "error"]

@@ -219,7 +219,7 @@ def _described(metadata: dict[str, str], name: str) -> _Metadata:
             f"{name} is not a network of lifline's: its {place!r} is not allowed: {problem['msg']}"
         ) from None
     info = described.dataset
-    if not all(each.isprintable() for each in (info.name, info.title, *info.class_names)):
+    if not info.is_printable():
         raise ModelError(f"{name} is not a network of lifline's: a name in its dataset cannot be printed")
     if info.shape[0] not in CHANNELS or max(info.shape) > MAX_SIDE:
         raise ModelError(

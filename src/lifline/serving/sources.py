@@ -121,10 +121,15 @@ def _images_of(
             with reading(path):
                 content = file.read(prod(shape[1:]) * dtype.itemsize)
                 values = np.frombuffer(content, dtype).reshape(1, *shape[1:])  # a ValueError where there are too few
-            pixels = values[0].astype(np.float32) / np.float32(white_of(values, array.source, number))
+            name = f"{one_line(array.member.filename.removesuffix('.npy'))}[{number}]"
+            try:
+                white = white_of(values, array.source, number)
+            except DataError as error:
+                yield Found(name, None, str(error))
+                continue
+            pixels = values[0].astype(np.float32) / np.float32(white)
             has_channels_last = shape[1:] == (height, width, channels)
-            image = np.moveaxis(pixels, -1, 0) if has_channels_last else pixels.reshape(dataset.shape)
-            yield Found(f"{one_line(array.member.filename.removesuffix('.npy'))}[{number}]", image, "")
+            yield Found(name, np.moveaxis(pixels, -1, 0) if has_channels_last else pixels.reshape(dataset.shape), "")
         with reading(path):
             if file.read(1):
                 raise DataError(f"{array.source} is damaged: it is longer than its {prod(shape):,} values")

@@ -137,8 +137,9 @@ def _judge(
         return Verdict(False, f"{this} has no test accuracy")
     if champion is None:
         return Verdict(True, "there was none")
+    is_same_data = chosen.tags.get("data_sha256") == champion.tags.get("data_sha256")
     evidence = compare_decisions(read_decisions_of(client, champion), read_decisions_of(client, chosen))
-    if evidence is None:
+    if evidence is None or not is_same_data:
         return Verdict(
             False,
             f"{this} and the champion, version {champion.version}, cannot be compared: one has no decisions by image, "

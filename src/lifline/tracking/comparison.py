@@ -22,6 +22,8 @@ class ComparedRun(NamedTuple):
     name: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    data_sha256: str | None
+    """Of the data set that it was trained and tested on."""
 
 
 class Difference(NamedTuple):
@@ -60,6 +62,8 @@ def evidence_on(first: ComparedRun, second: ComparedRun) -> Evidence | None:
     Raises:
         TrackingError: MLflow cannot be reached.
     """
+    if first.data_sha256 != second.data_sha256:
+        return None
     with store() as client, TemporaryDirectory() as folder:
         return compare_decisions(*(_decisions(client, run, folder) for run in (first, second)))
 
@@ -98,7 +102,9 @@ def _find(client: MlflowClient, wanted: str) -> ComparedRun:
         ids = ", ".join(run_id[:8] for run_id in list(found)[:MAX_LISTED])
         raise TrackingError(f"run {wanted!r} is one of {len(found)}: {ids}; name one by its id")
     (run,) = found.values()
-    return ComparedRun(run.info.run_id, run.info.run_name, run.data.params, run.data.metrics)
+    return ComparedRun(
+        run.info.run_id, run.info.run_name, run.data.params, run.data.metrics, run.data.tags.get("data_sha256")
+    )
 
 
 def _quoted(text: str) -> str:

@@ -41,7 +41,10 @@ class Facts(NamedTuple):
     """Of the network, 0 to 1."""
 
     class_mismatches: int
-    """Test images on which an exported file decides otherwise than the network; 0 is export's proof."""
+    """Test images on which an ONNX or NIR file decides otherwise than the network; 0 is export's proof."""
+
+    data_sha256: str
+    """Of the data set whose test images it was tested on."""
 
     num_steps: int
     spikes_per_image: float
@@ -67,13 +70,13 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
                 client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
                 return str(known.version)
         with tracking_store.unless_there():
-            client.create_registered_model(NAME, description="Spiking networks, as ONNX.")
+            client.create_registered_model(NAME, description="Spiking networks, as ONNX and other formats.")
         with _the_global_store(client.tracking_uri):
             made = client.create_model_version(
                 NAME,
                 source,
                 run.run_id,
-                tags={MODEL_TAG: model_sha256} | {name: repr(value) for name, value in facts._asdict().items()},
+                tags={MODEL_TAG: model_sha256} | {name: str(value) for name, value in facts._asdict().items()},
                 description=card[:MAX_DESCRIPTION],
                 model_id=model_id,
             )

@@ -15,7 +15,7 @@ from lifline.errors import ModelError
 from lifline.export.integer.c_source import c_header, c_source
 from lifline.export.integer.network import MULTIPLIER_BITS, IntegerCoding, IntegerLayer, IntegerNetwork
 from lifline.export.integer.quantize import MAX_FRACTION_BITS
-from lifline.layers import Convolution, Dense, HiddenLayer, LayersError, Shapes, parse_layers, shapes_of
+from lifline.layers import Convolution, Dense, HiddenLayer, LayersError, Shapes, parse_layers, shapes_of, write_layers
 
 TENSORS = {"weights": torch.int8, "bias": torch.int32, "threshold": torch.int32}
 """Of each layer in `network.safetensors`, under its number and their names: `0.weights`."""
@@ -79,7 +79,7 @@ def load_integer_network(path: Path) -> IntegerNetwork:
 
 def _packed(network: IntegerNetwork) -> bytes:
     header = _Header(
-        layers="-".join(_written(layer.layer) for layer in network.layers[:-1]),
+        layers=write_layers(layer.layer for layer in network.layers[:-1]),
         input_shape=network.input_shape,
         num_classes=len(network.layers[-1].bias),
         num_steps=network.num_steps,
@@ -129,12 +129,3 @@ def _check(number: int, layer: HiddenLayer, input_shape: Sequence[int], tensors:
         tensor, shape = tensors[f"{number}.{name}"], weight_shape if name == "weights" else weight_shape[:1]
         if (tensor.dtype, list(tensor.shape)) != (dtype, shape):
             raise DamagedError(f"{number}.{name} is {tensor.dtype} {list(tensor.shape)}, allowed is {dtype} {shape}")
-
-
-def _written(layer: HiddenLayer) -> str:
-    """Return a layer as the field writes it."""
-    if isinstance(layer.projection, Dense):
-        return str(layer.projection.num_neurons)
-    num_filters, kernel, padding = layer.projection
-    pooling = f"-{layer.pooling.kind[0].upper()}P{layer.pooling.size}" if layer.pooling else ""
-    return f"{num_filters}C{kernel}" + (f"p{padding}" if padding else "") + pooling
