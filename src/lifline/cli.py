@@ -211,19 +211,15 @@ def compare(
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
 
     from lifline.params import read_params
-    from lifline.tracking.comparison import differing_metrics, differing_params, evidence_on, find_runs
+    from lifline.tracking.comparison import evidence_on, find_runs
+    from lifline.tracking.tables import table_of_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs)
-    columns = (Column(Text(f"{run.name}\n{run.run_id[:8]}"), overflow="fold") for run in found)
-    table = Table(Column("", no_wrap=True), *columns, box=None, pad_edge=False)
-    for name, values in differing_params(found) + differing_metrics(found):
-        table.add_row(name, *map(Text, values))
+    table = table_of_runs(found)
     if not table.rows:
         print("the runs have the same params and metrics")
     else:
@@ -257,20 +253,15 @@ def champion(
 def versions() -> None:
     """List the versions of the registered model lifline, the newest first."""
     from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
 
     from lifline.tracking.champion import CAVEAT, list_versions
+    from lifline.tracking.tables import table_of_versions
 
-    right = (Column(name, justify="right") for name in ("test accuracy", "spikes", "steps"))
-    table = Table("", "", Column("run", overflow="fold"), *right, "proofs", box=None, pad_edge=False)
-    for each in list_versions():
-        figures = (f"{each.accuracy:.2%}", f"{each.spikes_per_image:,.0f}", f"{each.num_steps:.0f}")
-        table.add_row(each.version, each.alias, Text(each.run), *figures, each.proof)
-    if not table.rows:
+    listed = list_versions()
+    if not listed:
         print("there is no version; `dvc repro` registers one")
         return
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table_of_versions(listed))
     print(CAVEAT)
 
 

@@ -71,7 +71,7 @@ def without(state, *names):
         (lambda state: state | {"fc1.bias": torch.full((10,), torch.inf)}, "'fc1' holds what is not a finite number"),
         (lambda state: without(state, "fc1.weight", "fc1.bias"), "has 1 projections and 2 layers of neurons; allowed"),
         (lambda state: state | {"fc1.weight": state["fc1.weight"].to(torch.float8_e4m3fn)}, "is torch.float8_e4m3fn; "),
-        (lambda state: state | {"lif2.threshold": torch.tensor(2**53 + 1)}, "threshold is 9007199254740992.0"),
+        (lambda state: state | {"lif2.threshold": torch.tensor(2**53 + 1)}, "threshold is .*9007199254740992.0"),
         (lambda _: {}, "holds no state dict"),
         (lambda _: {"a": 1}, "'a' is no tensor"),
     ],
