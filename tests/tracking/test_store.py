@@ -22,9 +22,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as mlflow_tables
 
 from lifline.errors import TrackingError
+from lifline.params import read_params
 from lifline.tracking import runs as tracking
+from lifline.tracking.champion import make_champion
 from lifline.tracking.client import client_of
-from lifline.tracking.registry import make_champion, read_onnx
+from lifline.tracking.registry import read_onnx
 from lifline.tracking.store import all_pages, open_store, reason, store, translated_errors
 from lifline.tracking.uri import read_tracking_uri, sqlite_uri
 from tests.conftest import ROOT, assert_one_line_error
@@ -151,7 +153,7 @@ def test_a_newer_store_is_left_as_it_is(store):
 def champion(export):
     """A checkout with a run and a champion."""
     export(0.9)
-    make_champion(None, force=False)
+    make_champion(None, False, read_params().champion)
 
 
 def enter(folder, monkeypatch):
@@ -183,7 +185,7 @@ def test_a_checkout_that_was_moved_or_copied_has_its_own_files(
     for run in all_runs(client):
         assert (new / "mlartifacts" / run.info.run_id / "artifacts/params.yaml").is_file()
     shutil.rmtree(workspace, ignore_errors=True)
-    assert make_champion(None, force=False) == "version 1 is the champion already"
+    assert make_champion(None, False, read_params().champion) == "version 1 is the champion already"
     assert read_onnx(URI) == tiny_onnx().SerializeToString()
     assert not list(new.parent.glob("50%2520*"))
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
-from scipy.stats import binomtest
-
 DECISIONS = "predictions.csv"
 """The file, of a run and of a version, of what a network took each test image for."""
 
@@ -35,6 +33,8 @@ class Evidence(NamedTuple):
     @property
     def p_value(self) -> float:
         """Two-sided, by the exact test of McNemar (1947): among the images that tell them apart, each wins half."""
+        from scipy.stats import binomtest  # noqa: PLC0415 - half a second, which reading a model does without
+
         return float(binomtest(self.num_gained, self._num_telling).pvalue) if self._num_telling else 1.0
 
     def interval(self, level: float) -> tuple[float, float]:
