@@ -23,10 +23,10 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 test: $(INSTALLED)  ## run the tests that everyone runs
 	$(PYTEST) -m "not slow"
 
-test-all: test tools  ## and the slow ones: Ray, PostgreSQL, browsers, kills
+test-all: tools test  ## and the slow ones: Ray, PostgreSQL, browsers, kills
 	$(PYTEST) -m slow
 
-tools:  ## install what slow tests need beside Python packages, where apt is at hand
+tools:  ## install what tests need beside Python packages, where apt is at hand
 	@.ci/install-tools
 
 tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials
