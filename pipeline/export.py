@@ -37,7 +37,7 @@ def main() -> None:
         run.log_missing(
             {"test": evaluation.as_metrics()}, paths.EVALUATION, paths.PREDICTIONS, paths.FIRING_RATES, *pictures
         )
-        run.log_metrics({"export": figures})
+        run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
         run.log_files(paths.EXPORT_METRICS, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)
         model_id = run.log_onnx(content, files | {paths.PREDICTIONS.name: paths.PREDICTIONS.read_bytes()})

@@ -255,11 +255,12 @@ def versions() -> None:
     from rich.console import Console
 
     from lifline.tracking.champion import CAVEAT, list_versions
+    from lifline.tracking.store import HOW_TO_REGISTER
     from lifline.tracking.tables import table_of_versions
 
     listed = list_versions()
     if not listed:
-        print("there is no version; `dvc repro` registers one")
+        print(f"there is no version; {HOW_TO_REGISTER}")
         return
     Console(width=None if sys.stdout.isatty() else WIDE).print(table_of_versions(listed))
     print(CAVEAT)

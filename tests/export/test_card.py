@@ -59,7 +59,7 @@ def test_a_card_tells_what_the_model_is(card):
         *exports["onnx"].sentences,
         *exports["nir"].sentences,
         *exports["integer"].sentences,
-        "`formats/integer/network.h` 0.00 MB",
+        "`formats/integer/network.h` 1 kB",
         f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
         f"{report.synaptic_operations_per_image:,.0f} synaptic operations, additions at 0.9 pJ",
         f"{report.accuracy_by_class['7']:.2%}",

@@ -35,6 +35,14 @@ def test_an_imported_model_is_evaluated_exported_and_served(store, workspace, li
     assert lifline("predict", "one.png")[1].startswith("one.png: ")
 
 
+def test_a_model_in_the_pipelines_place_is_of_its_params(workspace, lifline):
+    params = read_params().network
+    write_nir(workspace / "network.nir", params.model_copy(update={"beta": 0.85}))
+    code, _, err = lifline("import", "network.nir", "--output", "models/model.safetensors")
+    assert_one_line_error((code, err), "is of the params in params.yaml; set there network.beta: 0.85\n")
+    assert not (workspace / "models/model.safetensors").exists()
+
+
 def test_a_file_for_other_images_is_not_compared(workspace, lifline):
     write_nir(workspace / "network.nir", read_params().network, MNIST.model_copy(update={"title": "Other"}))
     code, out, _ = lifline("import", "network.nir", "--output", "other.safetensors")

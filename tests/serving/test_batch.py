@@ -156,6 +156,14 @@ def test_an_image_of_an_array_that_is_wrong_is_listed(lifline, model, tmp_path, 
     assert errors[0] == errors[3] == ""
 
 
+def test_where_no_image_can_be_read_that_is_an_error(lifline, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("images.npz", np.full((3, 28, 28), 255.0))
+    code, _, stderr = lifline("predict", "images.npz", "--output", "predictions.csv", "--model", str(model))
+    assert_one_line_error((code, stderr), "none of 3 images could be read; the first: ", "divide by what is white")
+    assert len(Path("predictions.csv").read_text().splitlines()) == 4
+
+
 def test_what_is_read_is_not_written_over(lifline, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("images.npz", np.zeros((1, 28, 28), np.uint8))

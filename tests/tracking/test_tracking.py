@@ -189,15 +189,13 @@ def test_a_run_has_its_accuracy_first_and_what_is_counted_as_tags(store, params,
     with tracking.training_run(params, "cpu") as run:
         time.sleep(0.1)  # in which the machine is sampled
         run.log_epoch(epoch_report())
-        run.log_metrics(
-            {"test": {"loss": 0.1, "total": 10_000, "accuracy": 0.9}, "export": {"onnx": {"images": 10_000}}}
-        )
+        run.log_metrics({"test": {"loss": 0.1, "total": 10_000, "accuracy": 0.9}, "validation": {"total": 10_000}})
     (found,) = all_runs(store)  # as the UI reads it
     assert next(iter(found.data.metrics)) == "validation/accuracy"
     assert next(name for name in found.data.metrics if name.startswith("test/")) == "test/accuracy"
     assert "system/cpu_utilization_percentage" in found.data.metrics
-    assert {"test/total", "export/onnx/images"} < found.data.tags.keys()
-    assert not {"test/total", "export/onnx/images"} & found.data.metrics.keys()
+    assert {"test/total", "validation/total"} < found.data.tags.keys()
+    assert not {"test/total", "validation/total"} & found.data.metrics.keys()
     assert found.data.tags["test/total"] == "10000"
 
 

@@ -94,7 +94,7 @@ def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
 
 
 def _sizes(files: Mapping[str, bytes]) -> str:
-    return ", ".join(f"`{name}` {len(content) / 1e6:.2f} MB" for name, content in files.items()) or "none"
+    return ", ".join(f"`{name}` {len(content) / 1e3:,.0f} kB" for name, content in files.items()) or "none"
 
 
 def _each(values: Iterable[float]) -> str:

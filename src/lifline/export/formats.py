@@ -50,6 +50,9 @@ class Export(NamedTuple):
     sentences: list[str]
     """The same, to be read."""
 
+    metrics: Mapping[str, float]
+    """Those of the figures that tell networks apart: few, or MLflow's comparison has the accuracies out of sight."""
+
     class_mismatches: int = 0
     """Test images on which the files decide otherwise than the network, of formats that claim never to."""
 
@@ -99,7 +102,8 @@ def _as_onnx(subject: Subject) -> Export:
     comparison = compare_with_network(exported, model.network, params.network.decoding, subject.dataset.test)
     require_equality(comparison, params.export.max_class_mismatches)
     files = {ONNX_MODEL.name: exported.SerializeToString(deterministic=True)}
-    return Export(files, comparison._asdict(), [comparison.describe()], comparison.class_mismatches)
+    metrics = {name: getattr(comparison, name) for name in ("class_mismatches", "spike_mismatches")}
+    return Export(files, comparison._asdict(), [comparison.describe()], metrics, comparison.class_mismatches)
 
 
 def _as_nir(subject: Subject) -> Export:
@@ -118,6 +122,7 @@ def _as_nir(subject: Subject) -> Export:
         {"formats/model.nir": content},
         {comparison.reader: _figures(comparison) for comparison in readers},
         [comparison.describe() for comparison in readers],
+        {"class_mismatches": by_hand.class_mismatches},
         by_hand.class_mismatches,
     )
 
@@ -150,6 +155,7 @@ def _as_integer(subject: Subject) -> Export:
         {f"formats/integer/{name}": content for name, content in files.items()},
         {"validation": judged._asdict(), "test": tested._asdict()},
         [f"by its specification in NumPy, {tested.describe()}"],
+        {"accuracy": tested.integer_accuracy, "class_mismatches": tested.class_mismatches},
     )
 
 
@@ -165,4 +171,4 @@ EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "n
 
 
 def _not_made(what: str, error: ModelError) -> Export:
-    return Export({}, {"not_made": str(error)}, [f"not made as {what}: {error}"])
+    return Export({}, {"not_made": str(error)}, [f"not made as {what}: {error}"], {})

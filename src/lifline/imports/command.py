@@ -14,7 +14,7 @@ from lifline.imports.nir import read_nir
 from lifline.imports.state_dict import modules_of, parts_of, read_state_dict
 from lifline.layers import describe_network
 from lifline.models.model import Model, save_model
-from lifline.params import Params, read_params
+from lifline.params import NetworkParams, Params, read_params
 from lifline.paths import DATA, MODEL
 
 NIR = ".nir"
@@ -41,10 +41,19 @@ def import_file(path: Path, output: Path, layers: str | None, resets_by_subtract
     else:
         raise ModelError(f"{path} ends with {path.suffix!r}; allowed are {', '.join((NIR, *STATE_DICTS))}")
     proof = _proof(model, run, dataset, params.export.max_class_mismatches)
+    if output == MODEL.absolute():
+        _require_same(model.params, params.network)
     output.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, output)
     network = describe_network(model.params.layers, model.dataset.shape, len(model.dataset.class_names))
     return f"{output}: {network}, beta {model.params.beta}, threshold {model.params.threshold}\n{proof}"
+
+
+def _require_same(imported: NetworkParams, asked: NetworkParams) -> None:
+    """Refuse a model in the place of the pipeline's that stages would take for another's."""
+    differing = [f"network.{name}: {value}" for name, value in imported if value != getattr(asked, name)]
+    if differing:
+        raise ModelError(f"{MODEL} is of the params in params.yaml; set there {', '.join(differing)}")
 
 
 def _of_nir(

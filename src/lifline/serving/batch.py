@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from lifline.errors import LiflineError
+from lifline.errors import LiflineError, PictureError
 from lifline.serving.predictor import Decision, Predictor
 from lifline.serving.sources import Found, opened
 from lifline.system.files import write_csv
@@ -30,7 +30,7 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
         What was written, in a line.
 
     Raises:
-        LiflineError: as `opened`, or the output is a folder.
+        LiflineError: as `opened`, the output is a folder or no table, or no image could be read: the table tells why.
         OSError: the output cannot be written.
     """
     if output.suffix.lower() != TABLE:
@@ -38,17 +38,20 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     if output.is_dir():
         raise LiflineError(f"--output is {output}, a folder; allowed is a file")
     header = ["file", "class", "confidence", *(f"spikes_{name}" for name in predictor.dataset.class_names), "error"]
-    num_unreadable = 0
+    num_unreadable, first_error = 0, ""
     columns = [TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     with opened(path, predictor.dataset) as source, new_bar(*columns) as progress:
 
         def rows() -> Iterator[list[Any]]:
-            nonlocal num_unreadable
+            nonlocal num_unreadable, first_error
             for found, decision in decisions(predictor, progress.track(source.images, total=source.num_images)):
                 num_unreadable += decision is None
+                first_error = first_error or found.error
                 yield _row(found, decision, len(predictor.dataset.class_names))
 
         write_csv(output, header, rows())
+    if first_error and num_unreadable == source.num_images:
+        raise PictureError(f"{output}: none of {source.num_images:,} images could be read; the first: {first_error}")
     unreadable = f"; {num_unreadable:,} could not be read: the column error tells why" if num_unreadable else ""
     return (
         f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images{unreadable}"

@@ -38,9 +38,6 @@ NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 CONSTANTS = ("test/total", "validation/total", "num_seeds")
 """What was counted, not how well it went: tags, not metrics."""
 
-EXPORT_CONSTANTS = re.compile(r"export/.*(images|spikes_compared|bytes)")
-"""Likewise, of each format."""
-
 OF_THE_MODEL = ("test/", "export/")
 """What is true of a model whoever trains it again."""
 
@@ -174,7 +171,7 @@ class Run:
 
     def _log_flat(self, metrics: Mapping[str, float], step: int = 0) -> None:
         leading = {name: metrics[name] for name in LEADING if name in metrics}
-        constants = {name: f"{value:.0f}" for name, value in metrics.items() if _is_constant(name)}
+        constants = {name: f"{value:.0f}" for name, value in metrics.items() if name in CONSTANTS}
         now = _milliseconds()
         ordered = {name: value for name, value in (leading | dict(metrics)).items() if name not in constants}
         self._log_batches([Metric(name, value, now, step) for name, value in ordered.items()])
@@ -259,16 +256,12 @@ def _of_the_model(known: Mapping[str, Any], there: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in known.items() if name.startswith(OF_THE_MODEL) and name not in there}
 
 
-def _is_constant(name: str) -> bool:
-    return name in CONSTANTS or EXPORT_CONSTANTS.fullmatch(name) is not None
-
-
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Lists are tables, which no metric can hold; nor can one hold text."""
+    """Lists are tables, which no metric can hold."""
     for name, value in zip(_as_keys(metrics), metrics.values(), strict=True):
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")
-        elif not isinstance(value, list | str):
+        elif not isinstance(value, list):
             yield f"{prefix}{name}", float(value)
 
 

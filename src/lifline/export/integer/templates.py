@@ -14,6 +14,10 @@ HEADER = """\
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define NETWORK_IMAGE_SIZE $image_size
 #define NETWORK_NUM_CLASSES $num_classes
 #define NETWORK_NUM_STEPS $num_steps
@@ -31,6 +35,10 @@ int network_classify(const uint8_t image[NETWORK_IMAGE_SIZE], struct network_sta
 /* Whoever traces defines it: told of each layer in each step, both counted from 0. Behind a convolution neurons stand
    in the order [height][width][channel]. */
 void network_trace(int layer, int step, const uint8_t *spikes, const int32_t *membrane);
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 
 #endif
