@@ -138,3 +138,5 @@ def test_versions_are_listed_the_newest_first(store, export, lifline):
     assert first.split()[:2] == ["1", "champion"]
     assert first.split()[-4:] == ["90.00%", "800", "10", "passed"]
     assert "too high" in caveat
+    store.delete_model_version_tag("lifline", "1", "spikes_per_image")
+    assert "nan" not in lifline("versions")[1]

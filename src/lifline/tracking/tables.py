@@ -1,5 +1,6 @@
 """Runs and versions as tables in a terminal."""
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Column, Table
@@ -23,6 +24,11 @@ def table_of_versions(versions: Sequence[ListedVersion]) -> Table:
     right = (Column(name, justify="right") for name in ("test accuracy", "spikes", "steps"))
     table = Table("", "", Column("run", overflow="fold"), *right, "proofs", box=None, pad_edge=False)
     for each in versions:
-        figures = (f"{each.accuracy:.2%}", f"{each.spikes_per_image:,.0f}", f"{each.num_steps:.0f}")
+        figures = (_shown(each.accuracy, ".2%"), _shown(each.spikes_per_image, ",.0f"), _shown(each.num_steps, ".0f"))
         table.add_row(each.version, each.alias, Text(each.run), *figures, each.proof)
     return table
+
+
+def _shown(value: float, how: str) -> str:
+    """Nothing for what is not known."""
+    return "" if math.isnan(value) else format(value, how)
