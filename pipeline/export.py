@@ -41,11 +41,14 @@ def main() -> None:
         run.log_files(paths.EXPORT_METRICS, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)
         model_id = run.log_onnx(content, files | {paths.PREDICTIONS.name: paths.PREDICTIONS.read_bytes()})
-        mismatches = max(export.class_mismatches for export in exports.values())
-        spikes = sum(evaluation.spikes_per_image.values())
         facts = Facts(
-            evaluation.accuracy, mismatches, dataset.sha256, params.network.num_steps, spikes, len(content)
-        )  # fmt: skip
+            test_accuracy=evaluation.accuracy,
+            class_mismatches=max(export.class_mismatches for export in exports.values()),
+            data_sha256=dataset.sha256,
+            num_steps=params.network.num_steps,
+            spikes_per_image=sum(evaluation.spikes_per_image.values()),
+            onnx_bytes=len(content),
+        )
         version = register(run, model_id, facts, card)
     print(f"registered as version {version}")
 

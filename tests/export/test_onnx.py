@@ -94,6 +94,19 @@ def test_a_graph_is_as_large_for_any_number_of_steps(params, exported_long):
     assert longest.ByteSize() - exported_long.ByteSize() < 10_000
 
 
+def test_a_loop_uses_all_that_it_scans_and_calls_the_batch_by_the_graphs_name(exported_long):
+    """Else tract refuses the file."""
+    bodies = [
+        attribute.g for node in exported_long.graph.node for attribute in node.attribute if attribute.name == "body"
+    ]
+    assert len(bodies) == 3
+    for body in bodies:
+        values = [*body.input, *body.output, *body.value_info]
+        names = {axis.dim_param for value in values for axis in value.type.tensor_type.shape.dim}
+        assert names == {"", "batch"}
+        assert {value.name for value in body.input} <= {name for node in body.node for name in node.input}
+
+
 @pytest.mark.parametrize(
     ("coding", "decoding"), [("constant", "rate_membrane"), ("latency", "latency"), ("rate", "membrane")]
 )

@@ -90,7 +90,9 @@ def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
     )
     yield from _table(["format", "files", "proof"], rows)
     yield ""
-    yield "Where single spikes differ, sums rounded in another order let a neuron at its threshold fire or not."
+    yield (
+        "Where spikes of the ONNX file differ, sums rounded in another order let a neuron at its threshold fire or not."
+    )
 
 
 def _sizes(files: Mapping[str, bytes]) -> str:

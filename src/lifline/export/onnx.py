@@ -37,6 +37,9 @@ ONNX Runtime is as fast with one as with the other, from 5 steps on (benchmarks/
 """
 
 SEAL = "sha256"
+BATCH = "batch"
+"""The name of the axis that has any length."""
+
 OUTPUT_NAMES = ["spikes", "membrane", "class"]
 """Before those of the hidden layers, `hidden_1` and so on."""
 
@@ -117,7 +120,7 @@ def to_onnx(network: SpikingNetwork, decoding: Decoding, metadata: Mapping[str, 
             opset_version=OPSET,
             input_names=[name],
             output_names=_output_names(network),
-            dynamic_shapes={"inputs": {len(steps): torch.export.Dim("batch")}},
+            dynamic_shapes={"inputs": {len(steps): torch.export.Dim(BATCH)}},
             verbose=False,
         )
     assert program is not None
@@ -188,10 +191,18 @@ def require_equality(comparison: Compared, max_class_mismatches: int) -> None:
 
 
 def _forget_origins(graph: onnx.GraphProto) -> None:
-    """Drop the exporter's notes of where each node came from, which name this machine's folders."""
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    """Drop the exporter's notes of where each node came from, which name this machine's folders.
+
+    What a Scan repeats calls the one axis that is not fixed by a name of its own; it gets that of the graph around it.
+    """
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for part in (graph, *graph.node, *values, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+    for value in values:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = BATCH
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):

@@ -36,15 +36,16 @@ def _fire(layer: SpikingLayer, current: Tensor, num_steps: int | None, with_memb
     """
     neuron = layer.neuron
 
-    def step(state: State, current_now: Tensor) -> tuple[State, tuple[Tensor, ...]]:
+    def step(state: State, scanned: Tensor) -> tuple[State, tuple[Tensor, ...]]:
         membrane, before = state
-        now = current_now if num_steps is None else current
-        membrane = neuron.beta * membrane + now - neuron.threshold * before  # decay, charge, reset
+        now, threshold = (scanned, neuron.threshold) if num_steps is None else (current, scanned)
+        membrane = neuron.beta * membrane + now - threshold * before  # decay, charge, reset
         spike = fire(membrane - neuron.threshold, neuron.surrogate)
         given = [before if neuron.spike_delay == 1 else spike, membrane][: 1 + with_membrane]
         return (membrane, spike), tuple(each.clone() for each in given)  # no output may be a state, too
 
     silent = torch.zeros_like(current[0] if num_steps is None else current)
-    currents = current if num_steps is None else torch.zeros(num_steps)
-    _, given = scan(step, (silent, silent.clone()), currents)
+    # A Scan needs what changes by the step, and tract that it is used: where the current does not, the threshold does.
+    each_step = current if num_steps is None else torch.full((num_steps,), neuron.threshold)
+    _, given = scan(step, (silent, silent.clone()), each_step)
     return tuple(given)

@@ -7,6 +7,7 @@ from torch import nn
 
 from lifline.data.batches import as_input
 from lifline.errors import ModelError
+from lifline.export.integer.network import largest_inputs
 from lifline.export.integer.quantize import quantize
 from lifline.export.integer.reference import run
 from lifline.snn import Lif, SpikingNetwork
@@ -21,7 +22,8 @@ THRESHOLD = 0.6
 def test_weights_and_biases_are_as_near_as_their_unit_allows(coding):
     network = random_network(DEEP, (1, 10, 9), coding=coding, threshold=THRESHOLD)
     integer = quantize(network, "rate")
-    for quantized, layer, largest_input in zip(integer.layers, network.layers, integer.largest_inputs(), strict=True):
+    largest = largest_inputs(coding, len(integer.layers))
+    for quantized, layer, largest_input in zip(integer.layers, network.layers, largest, strict=True):
         real, bias = (parameter.detach().double().numpy() for parameter in layer.plain_parameters())
         per_channel = (-1, *[1] * (real.ndim - 1))
         unit = THRESHOLD / quantized.threshold.astype(float)  # to within half of it
@@ -119,11 +121,6 @@ def test_what_others_have_put_in_a_layers_place_is_refused():
     network.layers[0].projection = nn.Sequential(network.layers[0].projection, nn.Dropout())
     with pytest.raises(ModelError, match="hidden_1 computes other than"):
         quantize(network, "rate")
-
-
-def test_an_unknown_decoding_is_refused():
-    with pytest.raises(ValueError, match="decoding is 'best'; allowed are rate"):
-        quantize(random_network("6", (1, 4, 4)), "best")
 
 
 def test_quantizing_leaves_the_network_alone():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifline.data.batches import as_input
-from lifline.export.integer.network import IntegerLayer, decayed, spike_steps
+from lifline.export.integer.network import IntegerLayer, decayed, largest_inputs, spike_steps
 from lifline.export.integer.quantize import quantize
 from lifline.export.integer.reference import fire, run
 from lifline.layers import Dense, HiddenLayer
@@ -53,7 +53,7 @@ def test_a_network_that_int8_holds_is_the_same_in_whole_numbers(layers, input_sh
     with torch.no_grad():
         record, expected = network(shown), trace(network, shown)
     for quantized, layer, of_layer, largest_input in zip(
-        integer.layers, found.layers, expected, integer.largest_inputs(), strict=True
+        integer.layers, found.layers, expected, largest_inputs(integer.coding, len(integer.layers)), strict=True
     ):
         np.testing.assert_array_equal(layer.spikes, of_layer.spikes.numpy())
         assert 0 < layer.spikes.mean() < 1

@@ -113,18 +113,19 @@ class IntegerNetwork:
         """Of its weights, biases and thresholds."""
         return sum(array.nbytes for layer in self.layers for array in (layer.weights, layer.bias, layer.threshold))
 
-    def largest_inputs(self) -> list[int]:
-        """Return the largest value that each layer sees."""
-        return [BRIGHTEST if self.coding == "constant" else 1] + [1] * (len(self.layers) - 1)
-
     def overflowing_layer(self) -> str | None:
         """Return the name of the first layer whose membranes might leave int32; None where no image can do that."""
         for name, layer, largest_input in zip(
-            layer_names(len(self.layers)), self.layers, self.largest_inputs(), strict=True
+            layer_names(len(self.layers)), self.layers, largest_inputs(self.coding, len(self.layers)), strict=True
         ):
             if layer.largest_membrane(largest_input, self.num_steps) > LARGEST:
                 return name
         return None
+
+
+def largest_inputs(coding: IntegerCoding, num_layers: int) -> list[int]:
+    """Return the largest value that each layer sees: a byte, or a spike."""
+    return [BRIGHTEST if coding == "constant" else 1] + [1] * (num_layers - 1)
 
 
 def decayed(membrane: NDArray[np.int64], multiplier: int) -> NDArray[np.int64]:

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lifline.choices import Decoding
 from lifline.errors import ModelError
-from lifline.export.integer.network import BRIGHTEST, LARGEST, MULTIPLIER_BITS, IntegerLayer, IntegerNetwork
+from lifline.export.integer.network import LARGEST, MULTIPLIER_BITS, IntegerLayer, IntegerNetwork, largest_inputs
 from lifline.layers import layer_names
 from lifline.snn.layer import SpikingLayer
 from lifline.snn.network import SpikingNetwork
@@ -47,10 +47,7 @@ def quantize(network: SpikingNetwork, decoding: Decoding) -> IntegerNetwork:
     Raises:
         ModelError: images are coded by rate, a layer is not as it is written, a number is not finite, or membranes
             might outgrow an int32.
-        ValueError: there is no such decoding.
     """
-    if decoding not in get_args(Decoding):
-        raise ValueError(f"decoding is {decoding!r}; allowed are {', '.join(get_args(Decoding))}")
     if network.coding == "rate":
         raise ModelError(
             "network.coding is rate, which draws numbers that others cannot repeat; allowed for an integer network are "
@@ -58,10 +55,11 @@ def quantize(network: SpikingNetwork, decoding: Decoding) -> IntegerNetwork:
         )
     frozen = network.frozen()
     names = layer_names(len(frozen.layers))
-    largest_inputs = [BRIGHTEST if network.coding == "constant" else 1] + [1] * (len(names) - 1)
     layers = [
         _quantized(name, layer, largest_input, network.num_steps, shares_unit=name == names[-1])
-        for name, layer, largest_input in zip(names, frozen.layers, largest_inputs, strict=True)
+        for name, layer, largest_input in zip(
+            names, frozen.layers, largest_inputs(network.coding, len(names)), strict=True
+        )
     ]
     return IntegerNetwork(tuple(layers), network.num_steps, network.coding, decoding)
 
