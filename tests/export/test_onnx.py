@@ -94,6 +94,19 @@ def test_a_graph_is_as_large_for_any_number_of_steps(params, exported_long):
     assert longest.ByteSize() - exported_long.ByteSize() < 10_000
 
 
+@pytest.mark.parametrize("num_steps", [NUM_STEPS, MAX_UNROLLED_STEPS + 1])
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_the_shapes_in_a_file_are_those_that_onnx_runtime_finds(params, session_of, capfd, coding, num_steps):
+    """It warns where it has to give up a buffer of the shape that the file names."""
+    network = untrained(small(params, layers="3C3-MP2-9-8", coding=coding, num_steps=num_steps), seed=4).network
+    session = session_of(to_onnx(network, "rate", {}))
+    (given,) = session.get_inputs()
+    steps = [num_steps] if coding == "rate" else []
+    for count in (1, 3, 2):
+        session.run(None, {given.name: np.ones((*steps, count, 1, 28, 28), np.float32)})
+    assert capfd.readouterr().err == ""
+
+
 def test_a_loop_uses_all_that_it_scans_and_calls_the_batch_by_the_graphs_name(exported_long):
     """Else tract refuses the file."""
     bodies = [

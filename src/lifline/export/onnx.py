@@ -191,22 +191,23 @@ def require_equality(comparison: Compared, max_class_mismatches: int) -> None:
 
 
 def _forget_origins(graph: onnx.GraphProto) -> None:
-    """Drop the exporter's notes of where each node came from, which name this machine's folders.
-
-    What a Scan repeats calls the one axis that is not fixed by a name of its own; it gets that of the graph around it.
-    """
-    values = (*graph.input, *graph.output, *graph.value_info)
-    for part in (graph, *graph.node, *values, *graph.initializer):
+    """Drop the exporter's notes of where each node came from, which name this machine's folders."""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
-    for value in values:
-        for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param:
-                axis.dim_param = BATCH
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _forget_origins(attribute.g)  # what a Scan repeats
+                _name_batch(attribute.g)
+
+
+def _name_batch(body: onnx.GraphProto) -> None:
+    """Call the one axis of a Scan's body that is not fixed as the graph around it does, where it has another name."""
+    for value in (*body.input, *body.output, *body.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = BATCH
 
 
 def _seal(model: onnx.ModelProto) -> None:
