@@ -1,0 +1,59 @@
+"""Commands on recipes: which params, and how much of their result is luck."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lifline.errors import LiflineError
+from lifline.paths import working_copy
+
+MAX_SEEDS = 1000
+
+app = typer.Typer()
+
+
+@app.command()
+def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
+    """Write a recipe into params.yaml: conv, default, fashion, fashion-fast, fast, tutorial, tutorial6.
+
+    What changed is shown. A recipe is for one data set, which it names, too. Comments, the seed, the device and all
+    else that it does not name stay.
+    `git checkout params.yaml` goes back to the committed params.
+    """
+    from lifline.presets import write_preset
+
+    os.chdir(working_copy())
+    print(write_preset(name) or "params.yaml holds this preset already")
+
+
+@app.command()
+def seeds(
+    count: Annotated[int, typer.Argument(metavar="COUNT", help="How many, from train.seed on.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the results, as JSON; by default reports/seeds.json.")
+    ] = None,
+) -> None:
+    """Train and evaluate the params with many seeds: mean and spread.
+
+    The trainings are runs of MLflow's experiment lifline-seeds, under one parent. Interrupted, the same command goes
+    on; with a greater COUNT it adds to what is there.
+    """
+    from lifline.experiments.seeds import summarize, train_seeds
+    from lifline.params import read_params
+    from lifline.system.files import write_json
+
+    if not 1 <= count <= MAX_SEEDS:
+        raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
+    written = output.absolute() if output else Path("reports/seeds.json")
+    os.chdir(working_copy())
+    params = read_params()
+    results = []
+    for result in train_seeds(params, count):
+        print(f"seed {result.seed}: validation {result.validation_accuracy:.2%}, test {result.test_accuracy:.2%}")
+        results.append(result)
+    summary = summarize(results)
+    for name, figures in summary.items():
+        print(f"{name:<20}" + "  ".join(f"{figure} {value:.2%}" for figure, value in figures.items()))
+    write_json(written, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})

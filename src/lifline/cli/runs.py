@@ -1,0 +1,88 @@
+"""Commands on what MLflow keeps: runs, and versions of the model."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lifline.cli.options import WIDE
+from lifline.errors import LiflineError
+from lifline.paths import working_copy
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
+) -> None:
+    """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
+
+    That is told of the same test images by McNemar's exact test, as `lifline champion` does.
+    Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
+    """
+    from rich.console import Console
+
+    from lifline.params import read_params
+    from lifline.tracking.comparison import evidence_on, find_runs
+    from lifline.tracking.tables import table_of_runs
+
+    if len(runs) < 2:  # noqa: PLR2004
+        raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
+    found = find_runs(runs)
+    table = table_of_runs(found)
+    if not table.rows:
+        print("the runs have the same params and metrics")
+    else:
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    if len(found) == 2 and (evidence := evidence_on(*found)):  # noqa: PLR2004
+        level = read_params(working_copy() / "params.yaml").champion.level
+        print(f"test images, the second against the first: {evidence.describe(level)}")
+
+
+@app.command()
+def champion(
+    version: Annotated[int | None, typer.Option(help="Of the registered model lifline; by default the newest.")] = None,
+    force: Annotated[
+        bool, typer.Option(help="Make it the champion whatever speaks against it; that is recorded.")
+    ] = False,
+) -> None:
+    """Make an exported model the champion: models:/lifline@champion.
+
+    `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
+    better on the same test images by McNemar's exact test, or not much worse and cheaper, as champion.* in params.yaml
+    say; and if it passed export's proofs. `lifline versions` lists them.
+    """
+    from lifline.params import read_params
+    from lifline.tracking.champion import make_champion
+
+    params = read_params(working_copy() / "params.yaml").champion
+    print(make_champion(None if version is None else str(version), force, params))
+
+
+@app.command()
+def versions() -> None:
+    """List the versions of the registered model lifline, the newest first."""
+    from rich.console import Console
+
+    from lifline.tracking.champion import CAVEAT, list_versions
+    from lifline.tracking.store import HOW_TO_REGISTER
+    from lifline.tracking.tables import table_of_versions
+
+    listed = list_versions()
+    if not listed:
+        print(f"there is no version; {HOW_TO_REGISTER}")
+        return
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table_of_versions(listed))
+    print(CAVEAT)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
+    """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
+
+    Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a tracking server, that has the UI: its link is printed.
+    """
+    from lifline.tracking.ui import serve_ui
+
+    serve_ui(port)
