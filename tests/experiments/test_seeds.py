@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from statistics import fmean, median, stdev
 
 import mlflow
@@ -17,7 +18,7 @@ from lifline.experiments import seeds
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.seeds import SeedResult, summarize
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, MODEL
+from lifline.paths import DATA, EVALUATION, MODEL, PREDICTIONS
 from lifline.presets import change_params
 from lifline.system.files import sha256_of
 from lifline.system.locks import locked
@@ -41,7 +42,7 @@ def runs(workspace):
     }
 
 
-def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, command, stage):
+def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, command, lifline, stage):
     code, out, err = command("3")
     assert (code, err) == (0, "")
     written = json.loads((workspace / "reports/seeds.json").read_text())
@@ -76,6 +77,14 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
     assert stage("train")[0] == stage("evaluate")[0] == 0  # the pipeline gives what the first seed gave
     assert json.loads(EVALUATION.read_text())["accuracy"] == accuracies[0]
     assert children[0].data.tags["model_sha256"] == sha256_of(MODEL)
+    store = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    decided = store.download_artifacts(children[0].info.run_id, PREDICTIONS.name, str(workspace))
+    assert Path(decided).read_bytes() == PREDICTIONS.read_bytes()
+
+    ids = [run.info.run_id for run in children[:2]]
+    code, out, err = lifline("compare", *ids)
+    assert (code, err) == (0, "")
+    assert "test images, the second against the first: " in out
 
 
 def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, monkeypatch):

@@ -16,7 +16,7 @@ from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
 from lifline.models.model import Model, model_bytes
 from lifline.params import Params
-from lifline.paths import DATA, repository_root
+from lifline.paths import DATA, PREDICTIONS, repository_root
 from lifline.system.files import sha256_of_bytes
 from lifline.system.locks import LockHeldError, locked
 from lifline.tracking import runs as tracking
@@ -104,7 +104,9 @@ def _train_and_evaluate(parent: Run, params: Params, dataset: Dataset, device: t
         state = train_tracked(params, dataset, device, checkpoint, run)
         run.log_dataset(dataset, "test")
         model = Model(state.network, params.network, dataset.info)
-        metrics = evaluate(model, dataset.test.to(device)).as_metrics()
+        evaluation = evaluate(model, dataset.test.to(device))
+        metrics = evaluation.as_metrics()
         run.log_metrics({"test": metrics.model_dump()})
+        run.log_table(PREDICTIONS.name, ["actual", "predicted"], evaluation.class_pairs())
         run.tag_model(sha256_of_bytes(model_bytes(model)))
     return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, metrics.accuracy)

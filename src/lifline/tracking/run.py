@@ -15,7 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 
 from lifline.params import Params
 from lifline.provenance import recorded_source
-from lifline.system.files import sha256_of_bytes, write_bytes
+from lifline.system.files import sha256_of_bytes, write_bytes, write_csv
 from lifline.tracking.dataset import Part, data_tags, dataset_input
 from lifline.tracking.description import describe
 from lifline.tracking.holders import temporary_folder
@@ -101,6 +101,12 @@ class Run:
                 path = folder / name
                 path.write_bytes(png)
                 self._log_file(path)
+
+    def log_table(self, name: str, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+        """Log a table with a header line as a CSV file."""
+        with temporary_folder(self.holder) as folder:
+            write_csv(folder / name, header, rows)
+            self._log_file(folder / name)
 
     def log_dataset(self, dataset: "Dataset", part: Part) -> None:
         """Log a part of a data set, by the hash of the whole, as what the run reads; tags tell what it is."""
