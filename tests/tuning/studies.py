@@ -74,6 +74,11 @@ def longer_trials(workspace, epochs):
     (workspace / "params.yaml").write_text(text.replace("tune:\n  epochs: 2", f"tune:\n  epochs: {epochs}"))
 
 
+def set_space(workspace, space):
+    head, _, _ = (workspace / "params.yaml").read_text().partition("  space:")
+    (workspace / "params.yaml").write_text(f"{head}  space: {space}\n")
+
+
 def _main():
     from lifline.cli import main
 

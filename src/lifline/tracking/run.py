@@ -88,6 +88,10 @@ class Run:
         files = self._files(run)
         self.log_files(*(path for path in paths if path.name not in files))
 
+    def copy_metrics(self, other: entities.Run) -> None:
+        """Log the metrics that another run has, but for those of its machine."""
+        self._log_flat({name: value for name, value in other.data.metrics.items() if not name.startswith("system/")})
+
     def log_files(self, *paths: Path) -> None:
         """Log those of these files that are there as artifacts."""
         for path in paths:

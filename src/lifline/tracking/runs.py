@@ -26,7 +26,7 @@ from lifline.tracking.store import (
     translated_errors,
 )
 from lifline.tracking.system_metrics import system_metrics
-from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, MODEL_TAG, RECIPE_TAG, SEEDS_TAG, STUDY_TAG, TRIAL_TAG
+from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, MODEL_TAG, RECIPE_TAG, REPEATS_TRIAL_TAG, SEEDS_TAG, STUDY_TAG, TRIAL_TAG
 from lifline.tracking.uri import read_tracking_uri
 
 SEEDS_EXPERIMENT = "lifline-seeds"
@@ -110,6 +110,14 @@ def start_trial_run(parent: Run, params: Params, number: int) -> Run:
             end_trial_run(run, "FAILED", type(error).__name__)
         raise
     return run
+
+
+def log_repetition(parent: Run, trial: Run, number: int) -> None:
+    """Note that a trial repeats the one with this number, and give its run what that one's has measured."""
+    trial.set_tags({REPEATS_TRIAL_TAG: str(number)})
+    its = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}' and tags.{TRIAL_TAG} = '{number}'"
+    for run in parent.client.search_runs([parent.experiment_id], its, max_results=1):
+        trial.copy_metrics(run)
 
 
 def end_trial_run(trial: Run, status: str, failure: str = "") -> None:

@@ -11,7 +11,8 @@ from rich.table import Column
 
 from lifline.system.progress import new_bar
 from lifline.training.report import EpochReport
-from lifline.tuning.study import best_trials, complete_trials, counted, is_retried
+from lifline.tuning.repeats import is_used_up, num_combinations
+from lifline.tuning.study import REPEATS, best_trials, complete_trials, counted, is_retried
 
 HOUR = 3600
 
@@ -46,6 +47,8 @@ class StudyDisplay:
         self.running.pop(trial.number, None)
         died = trial.state == TrialState.FAIL and is_retried(study, trial.number)
         fate = "died with its worker, is tried again" if died else trial.state.name.lower()
+        if (number := trial.user_attrs.get(REPEATS)) is not None:
+            fate = f"{fate}, as trial {number} with the same params"
         params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
         self._say(f"trial {trial.number} {fate}: {_values(trial)}{params}{_best(study)}")
         self._draw(study)
@@ -78,7 +81,8 @@ def describe_study(study: Study) -> str:
     by_state = ", ".join(f"{count} {state}" for state, count in states.items())
     front = "; ".join(f"trial {trial.number}: {_values(trial).rstrip(', ')}" for trial in best_trials(study))
     name = "front" if len(study.directions) > 1 else "best"
-    parts = [by_state or "no trial", f"{name} {front or 'none yet'}", describe_untrained(study)]
+    used_up = f"all {num_combinations(study):,} combinations have been tried" if is_used_up(study) else ""
+    parts = [by_state or "no trial", f"{name} {front or 'none yet'}", describe_untrained(study), used_up]
     return f"{study.study_name}: {'; '.join(filter(None, parts))}"
 
 

@@ -20,10 +20,12 @@ from lifline.tracking import runs as tracking
 from lifline.tracking.run import Run
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
+from lifline.tuning.repeats import is_used_up, known_outcome
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
 from lifline.tuning.study import (
     DRIVER,
+    REPEATS,
     TRAINED,
     Cost,
     complete_trials,
@@ -176,6 +178,8 @@ class _Driver:
             with self.store.exclusive(self.study.study_name), signals_held_off():
                 for number in fail_dead_trials(self.store, self.study):
                     tracking.close_dead_trial(self.parent, number)
+                if is_used_up(self.study):
+                    return False
                 trial = next_trial(self.study, self.params, num_trials, self.name)
                 if trial is None:
                     return False
@@ -186,7 +190,22 @@ class _Driver:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
         running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
-        self.workers.begin(trial.number, running.params)
+        if known := known_outcome(self.study, trial):
+            self._repeat(running, known)
+        else:
+            self.workers.begin(trial.number, running.params)
+
+    def _repeat(self, running: _Running, known: FrozenTrial) -> None:
+        """End a trial as the one with the same params ended, and leave of it what training it would have left."""
+        trial = running.trial
+        trial.set_user_attr(REPEATS, known.number)
+        for epoch, accuracy in known.intermediate_values.items():
+            trial.report(accuracy, epoch)
+        tracking.log_repetition(self.parent, self._run(trial.number), known.number)
+        reason = f"repeats trial {known.number}, which was pruned" if known.state == TrialState.PRUNED else ""
+        if known.state == TrialState.COMPLETE:
+            trial.set_user_attr(TRAINED, True)
+        self._end(trial.number, known.state, known.values if known.state == TrialState.COMPLETE else None, reason)
 
     def _on_event(self, event: TrialEvent) -> None:
         number, result = event

@@ -38,6 +38,9 @@ FORMER_RETRY_OF = "again"
 STOPPED = "stopped"
 """Of a trial that is tried again: the one before was stopped, and is not to blame."""
 
+REPEATS = "repeats_trial"
+"""Of a trial: the number of the one whose outcome it has, since its params are the same."""
+
 STARTUP_TRIALS = 5
 MAX_DEATHS = 3
 """As often as a trial's process may die with it, by which the trial may be to blame."""
@@ -194,8 +197,8 @@ def _first_marked(study: Study) -> int:
 
 
 def best_trials(study: Study) -> list[FrozenTrial]:
-    """Of the trials that lifline trained: the most accurate one, or the front where there is a cost."""
-    trials = complete_trials(study, trained=True)
+    """Of the trials that lifline trained: the most accurate one, or the front where there is a cost; none twice."""
+    trials = [trial for trial in complete_trials(study, trained=True) if REPEATS not in trial.user_attrs]
     if len(study.directions) == 1:
         return sorted(trials, key=lambda trial: trial.values[0], reverse=True)[:1]
     return [trial for trial in trials if not any(_dominates(other, trial) for other in trials)]

@@ -1,0 +1,45 @@
+"""Params that a study has tried already: trainings are deterministic, so that training them again would tell nothing."""
+
+import math
+from collections.abc import Sequence
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lifline.tuning.study import REPEATS, complete_trials, counted
+
+
+def known_outcome(study: Study, trial: Trial) -> FrozenTrial | None:
+    """The trial with the same params that lifline trained to its end, or else pruned; None where they are new, or failed."""
+    pruned = study.get_trials(deepcopy=False, states=[TrialState.PRUNED])
+    known = [*complete_trials(study, trained=True), *pruned]
+    return next((each for each in known if each.params == trial.params and REPEATS not in each.user_attrs), None)
+
+
+def num_combinations(study: Study) -> int | None:
+    """How many combinations of params the study's space has; None where it is not finite, or no trial has begun."""
+    spaces = [trial.distributions for trial in study.get_trials(deepcopy=False) if trial.distributions]
+    if not spaces:
+        return None
+    nums = [_num_values(distribution) for distribution in max(spaces, key=len).values()]
+    return None if None in nums else math.prod(num for num in nums if num)
+
+
+def is_used_up(study: Study) -> bool:
+    """Whether each combination has been tried, or is being tried."""
+    wanted = num_combinations(study)
+    return wanted is not None and _num_tried(counted(study.get_trials(deepcopy=False))) >= wanted
+
+
+def _num_tried(trials: Sequence[FrozenTrial]) -> int:
+    num_params = max((len(trial.params) for trial in trials), default=0)
+    return len({frozenset(trial.params.items()) for trial in trials if len(trial.params) == num_params})
+
+
+def _num_values(distribution: BaseDistribution) -> int | None:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(set(distribution.choices))
+    if isinstance(distribution, IntDistribution):
+        return distribution.high - distribution.low + 1
+    return 1 if distribution.single() else None

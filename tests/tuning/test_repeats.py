@@ -1,0 +1,148 @@
+"""Studies that suggest the same params again: each combination is trained once."""
+
+import subprocess
+
+import pytest
+
+from lifline.errors import TrainingError
+from lifline.training.report import EpochReport
+from lifline.tuning import workers
+from lifline.tuning.driver import _Driver
+from lifline.tuning.journal import JournalStore
+from lifline.tuning.repeats import is_used_up, num_combinations
+from lifline.tuning.study import REPEATS, TRAINED, best_trials, next_trial, open_study
+from lifline.tuning.trial import Score
+from tests.tuning.studies import DATA, LIFLINE, finish, runs, set_space, states, the_study
+
+FOUR = "{network.num_steps: {low: 4, high: 5}, network.threshold: [1.0, 2.0]}"
+FIRST = {"network.num_steps": 4, "network.threshold": 1.0}
+
+
+class CountedTraining:
+    """In place of a training: notes what it is asked for, and ends as it is told."""
+
+    def __init__(self):
+        self.asked = []
+        self.outcome = lambda params: params.network.threshold / 4
+
+    def __call__(self, params, data):
+        self.asked.append({"network.num_steps": params.network.num_steps, "network.threshold": params.network.threshold})
+        accuracy = self.outcome(params)
+        yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
+        yield Score(accuracy, {"num_steps": params.network.num_steps}, {"firing_rate": 0.25})
+
+
+@pytest.fixture
+def training(ready, monkeypatch):
+    counted = CountedTraining()
+    monkeypatch.setattr(workers, "train_trial", counted)
+    set_space(ready, FOUR)
+    return counted
+
+
+def suggest_again(params):
+    """Let the study's next trial have these params."""
+    the_study().enqueue_trial(params)
+
+
+def test_each_combination_is_trained_once_and_then_the_study_ends(training, command):
+    code, out, err = command("tune", "--trials", "60")
+    assert (code, err) == (0, "")
+    trials = the_study().trials
+    repeats = [trial for trial in trials if REPEATS in trial.user_attrs]
+    assert len(training.asked) == len({frozenset(asked.items()) for asked in training.asked}) == 4
+    assert 4 + len(repeats) == len(trials) < 60
+    assert out.splitlines()[-1].endswith("; all 4 combinations have been tried")
+    assert "; all 4 combinations have been tried" in command("studies")[1]
+    assert command("tune", "--trials", "60")[0] == 0
+    assert len(the_study().trials) == len(trials)
+
+
+def test_a_repeat_has_the_outcome_and_the_metrics_of_the_first(training, ready, command):
+    finish(1)
+    suggest_again(FIRST)
+    code, out, err = command("tune", "--trials", "2")
+    assert (code, err) == (0, "")
+    assert "trial 1 complete, as trial 0 with the same params: accuracy 25.00%" in out
+    assert training.asked == [FIRST]
+    first, repeat = the_study().trials
+    assert repeat.user_attrs[REPEATS] == 0
+    assert repeat.user_attrs[TRAINED]
+    assert (repeat.values, repeat.intermediate_values) == (first.values, first.intermediate_values)
+    known, run = runs(ready)[1]
+    assert run.data.tags["repeats_trial"] == known.data.tags["trial"] == "0"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == known.data.params
+    assert run.data.metrics == known.data.metrics
+    assert run.data.metrics["validation/firing_rate"] == 0.25
+
+
+def test_a_pruned_trial_is_pruned_again_at_no_cost(training, ready, monkeypatch):
+    def hopeless(driver, running, report):
+        running.trial.report(report.validation_accuracy, report.epoch)
+        return True
+
+    monkeypatch.setattr(_Driver, "_is_hopeless", hopeless)
+    finish(1)
+    suggest_again(FIRST)
+    first, repeat = finish(2)
+    assert training.asked == [FIRST]
+    assert states([first, repeat]) == ["PRUNED", "PRUNED"]
+    assert repeat.intermediate_values == first.intermediate_values == {1: 0.25}
+    run = runs(ready)[1][1]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["failure"] == "repeats trial 0, which was pruned"
+
+
+def test_a_failed_trial_is_trained_again(training):
+    def fail(params):
+        raise TrainingError("the loss is nan")
+
+    succeed, training.outcome = training.outcome, fail
+    assert states(finish(1)) == ["FAIL"]
+    training.outcome = succeed
+    suggest_again(FIRST)
+    assert states(finish(2)) == ["FAIL", "COMPLETE"]
+    assert training.asked == [FIRST, FIRST]
+
+
+def test_what_another_program_told_is_trained(training):
+    finish(1)
+    told = the_study().ask(the_study().trials[0].distributions)
+    the_study().tell(told.number, 0.99)
+    suggest_again(told.params)
+    trials = finish(3)
+    assert training.asked == [FIRST, told.params]
+    assert trials[2].value == told.params["network.threshold"] / 4
+
+
+def test_a_front_has_no_trial_twice(training):
+    finish(1, cost="num_steps")
+    suggest_again(FIRST)
+    _, repeat = finish(2, cost="num_steps")
+    assert repeat.values == [0.25, 4.0]
+    assert [trial.number for trial in best_trials(the_study())] == [0]
+
+
+def test_a_range_of_numbers_is_never_used_up(repository, tuned):
+    study = open_study(JournalStore(), tuned, DATA, None, None)
+    assert not is_used_up(study)
+    next_trial(study, tuned, 1, "a driver")
+    assert num_combinations(study) is None
+    assert not is_used_up(study)
+
+
+@pytest.mark.slow
+def test_two_processes_share_what_they_know(ready):
+    set_space(ready, FOUR)
+    processes = [
+        subprocess.Popen([*LIFLINE, "tune", "--trials", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    trials = the_study().trials
+    trained = [trial for trial in trials if REPEATS not in trial.user_attrs]
+    assert {frozenset(trial.params.items()) for trial in trained} == {frozenset(t.params.items()) for t in trials}
+    assert len(trained) <= 5  # what both are at at once is not known yet
+    assert set(states(trials)) <= {"COMPLETE", "PRUNED"}
