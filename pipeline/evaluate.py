@@ -1,13 +1,14 @@
-"""Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, two tables, figures/."""
+"""Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, tables, figures/."""
 
 from lifline.command import run_command
 from lifline.data.datasets import load_dataset
+from lifline.data.images import split_training_images
 from lifline.device import choose_device
-from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
+from lifline.evaluation.evaluate import DECISION_COLUMNS, evaluate, evaluate_by_num_steps, report_on
 from lifline.figures.evaluation import evaluation_figures
 from lifline.models.model import load_model_for
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, MODEL, PREDICTIONS
+from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, GATE, MODEL, PREDICTIONS
 from lifline.system.files import sha256_of, write_bytes, write_csv
 from lifline.tracking import runs as tracking
 
@@ -19,13 +20,14 @@ def main() -> None:
     dataset = load_dataset(DATA)
     model, model_sha256 = load_model_for(params.network, dataset.info, MODEL), sha256_of(MODEL)
     model.network.to(device)
-    test = dataset.test.to(device)
+    test, gate = dataset.test.to(device), split_training_images(dataset.train, params.data).gate.to(device)
     with tracking.run_of_model(model_sha256, params) as run:
         run.log_dataset(dataset, "test")
         evaluations = evaluate_by_num_steps(model, test)
         report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
         report.write(EVALUATION)
-        write_csv(PREDICTIONS, ["actual", "predicted"], evaluation.class_pairs())
+        write_csv(PREDICTIONS, DECISION_COLUMNS, evaluation.class_pairs())
+        write_csv(GATE, DECISION_COLUMNS, evaluate(model, gate).class_pairs() if params.data.gate_size else [])
         bins = list(evaluation.firing_rate_histogram())
         write_csv(FIRING_RATES, list(bins[0]), (each.values() for each in bins))
         figures = evaluation_figures(model, test, evaluations)
@@ -33,6 +35,8 @@ def main() -> None:
             write_bytes(FIGURES / name, png)
         run.log_metrics({"test": report.as_metrics()})
         run.log_files(EVALUATION, PREDICTIONS, FIRING_RATES, *(FIGURES / name for name in figures))
+        if params.data.gate_size:
+            run.log_files(GATE)
     print(f"test accuracy {report.accuracy:.2%} ({report.correct} of {report.total})")
 
 

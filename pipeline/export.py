@@ -34,17 +34,18 @@ def main() -> None:
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
         pictures = paths.FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
-        run.log_missing(
-            {"test": evaluation.as_metrics()}, paths.EVALUATION, paths.PREDICTIONS, paths.FIRING_RATES, *pictures
-        )
+        decisions = [paths.PREDICTIONS, paths.GATE] if params.data.gate_size else [paths.PREDICTIONS]
+        made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *pictures]
+        run.log_missing({"test": evaluation.as_metrics()}, *made)
         run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
         run.log_files(paths.EXPORT_METRICS, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)
-        model_id = run.log_onnx(content, files | {paths.PREDICTIONS.name: paths.PREDICTIONS.read_bytes()})
+        model_id = run.log_onnx(content, files | {path.name: path.read_bytes() for path in decisions})
         facts = Facts(
             test_accuracy=evaluation.accuracy,
             class_mismatches=max(export.class_mismatches for export in exports.values()),
             data_sha256=dataset.sha256,
+            gate_size=params.data.gate_size,
             num_steps=params.network.num_steps,
             spikes_per_image=sum(evaluation.spikes_per_image.values()),
             onnx_bytes=len(content),

@@ -20,7 +20,7 @@ from benchmarks.contestants.torch_training import load_weights
 from benchmarks.task import ADAM_BETAS, IMAGE_SHAPE, Task
 from lifline.data.batches import batches_in_order
 from lifline.data.datasets import Dataset, load_dataset
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.params import read_params
 from lifline.presets import preset_values
 from lifline.training.fit import TrainingState, fit
@@ -43,7 +43,7 @@ def lifline(task: Task, mnist: Path) -> Iterator[float]:
     """Run `lifline.training.fit.fit` on all training images, and its validation."""
     params = read_params().with_values(preset_values("tutorial") | {"train.device": "cpu"})
     training = load_dataset(mnist).train
-    _, validation = split_off_validation(training, params.data.validation_size)
+    validation = split_training_images(training, params.data).validation
     new_network(task, IMAGE_SHAPE)(
         torch.zeros(1, *IMAGE_SHAPE)
     ).membrane.sum().backward()  # loads the kernels, as imports do

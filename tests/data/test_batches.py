@@ -1,9 +1,12 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lifline.data.batches import as_input, batches_in_order, shuffled_batches
-from lifline.data.images import LabelledImages, split_off_validation
+from lifline.data.images import LabelledImages, split_training_images
+from lifline.errors import DataError
+from lifline.params import DataParams
 
 
 def numbered(count: int) -> LabelledImages:
@@ -43,12 +46,37 @@ def test_each_pass_has_an_order_of_its_own():
     assert passes[0] != passes[1]
 
 
-def test_validation_is_the_last_images():
-    training, validation = split_off_validation(numbered(100), 30)
-    assert training.labels.tolist() == list(range(70))
-    assert validation.labels.tolist() == list(range(70, 100))
-    assert len(training.images) == 70
-    assert len(validation.images) == 30
+def split(validation_size, gate_size):
+    """Of 100 images."""
+    sizes = {"validation_size": validation_size, "gate_size": gate_size}
+    return split_training_images(numbered(100), DataParams(dataset="mnist", test_share=0.2, **sizes))
+
+
+@pytest.mark.parametrize("gate_size", [0, 20])
+def test_validation_is_the_last_images_and_the_gate_those_before(gate_size):
+    parts = split(30, gate_size)
+    assert parts.training.labels.tolist() == list(range(70 - gate_size))
+    assert parts.gate.labels.tolist() == list(range(70 - gate_size, 70))
+    assert parts.validation.labels.tolist() == list(range(70, 100))
+    for part in parts:
+        assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
+
+
+@pytest.mark.parametrize(
+    ("validation_size", "gate_size", "message"),
+    [
+        (100, 0, "data.validation_size is 100; allowed is a whole number from 1 to 99, below the number of training"),
+        (
+            60,
+            40,
+            "data.gate_size is 40; allowed is a whole number from 0 to 39, below the 100 training images less",
+        ),
+    ],
+)
+def test_some_images_must_be_left_to_learn_from(validation_size, gate_size, message):
+    assert len(split(60, 39).training.labels) == 1
+    with pytest.raises(DataError, match=message):
+        split(validation_size, gate_size)
 
 
 def test_input_is_from_0_to_1():

@@ -118,6 +118,7 @@ def test_a_checkpoint_stays_until_the_training_has_written_what_it_made(saved):
         {"train": {"learning_rate": 0.1}},
         {"network": {"beta": 0.5}},
         {"data": {"validation_size": 100}},
+        {"data": {"gate_size": 100}},
         {"augmentation": {"shift": 1.0}},
     ],
 )
@@ -132,10 +133,9 @@ def test_other_params_have_another_checkpoint_and_refuse_this_one(saved, change)
             other.restore(fresh(others))
 
 
-def test_what_does_not_touch_training_leaves_the_checkpoint_valid(params):
-    assert fingerprint(params, IMAGES, CPU) == fingerprint(
-        changed(params, export={"max_class_mismatches": 5}), IMAGES, CPU
-    )
+@pytest.mark.parametrize("change", [{"export": {"max_class_mismatches": 5}}, {"champion": {"level": 0.2}}])
+def test_what_does_not_touch_training_leaves_the_checkpoint_valid(params, change):
+    assert fingerprint(params, IMAGES, CPU) == fingerprint(changed(params, **change), IMAGES, CPU)
 
 
 def test_what_decides_the_bits_is_in_the_fingerprint(params, monkeypatch):

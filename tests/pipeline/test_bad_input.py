@@ -48,6 +48,11 @@ def test_more_images_for_validation_than_there_are(workspace, stage):
     assert_one_line_error(stage("train"), "data.validation_size is 1500", "allowed is a whole number from 1 to 1499")
 
 
+def test_more_images_held_out_for_the_champion_than_there_are(workspace, stage):
+    change_params({"data.gate_size": NUM_TRAIN})
+    assert_one_line_error(stage("train"), "data.gate_size is 1500", "allowed is a whole number from 0 to 999")
+
+
 @pytest.mark.parametrize("name", ["evaluate", "export"])
 def test_wrong_models(workspace, stage, name):
     assert_one_line_error(stage(name), f"{MODEL} is missing; `dvc repro train` makes it")

@@ -12,13 +12,17 @@ NUM_IMAGES = 10_000
 def export(store, params):
     """Log and register a model as the stage does; equal brightness, equal model.
 
-    It is right on as many of the first images as its accuracy says, but for `missed` of them, and on as many later.
+    It is right on as many of the first images as its accuracy says, but for `missed` of them, and on as many later;
+    alike of gate images, where it has a `gate` accuracy.
     """
 
-    def log(accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0, data="images"):
-        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000)
+    def log(accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0, data="images", gate=None):
+        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, NUM_IMAGES if gate else 0)
+        files = {DECISIONS["test images"]: decisions(accuracy, missed)}
+        if gate:
+            files[DECISIONS["gate images"]] = decisions(gate, missed)
         with tracking.run_of_model(f"{brightness:064x}", params) as run:
-            model_id = run.log_onnx(tiny_onnx(brightness).SerializeToString(), {DECISIONS: decisions(accuracy, missed)})
+            model_id = run.log_onnx(tiny_onnx(brightness).SerializeToString(), files)
             return register(run, model_id, facts, card)
 
     return log

@@ -31,7 +31,8 @@ def test_a_better_version_takes_its_place_and_says_on_what_evidence(store, expor
     code, out, _ = lifline("champion")
     assert code == 0
     assert (
-        "is version 2, test accuracy 91.00%, after version 1: version 2 is better than the champion: +1.00 points"
+        "is version 2, test accuracy 91.00%, after version 1: by the test images, version 2 is better than the "
+        "champion: +1.00 points"
         in out
     )
     assert "120 images gained, 20 lost, of 10,000" in out
@@ -101,13 +102,36 @@ def test_versions_on_other_data_cannot_be_compared_though_their_labels_are_alike
     assert_one_line_error(lifline("champion")[::2], "cannot be compared")
 
 
+def test_where_images_were_held_out_for_it_they_decide_and_the_test_accuracy_has_no_caveat(store, export, lifline):
+    export(0.9, gate=0.9)
+    assert lifline("champion")[1] == "models:/lifline@champion is version 1, test accuracy 90.00%.\n"
+    export(0.89, brightness=2, gate=0.91)
+    code, out, _ = lifline("champion")
+    assert code == 0
+    assert "by the gate images, version 2 is better than the champion: +1.00 points" in out
+    assert "too high" not in out + lifline("versions")[1]
+    export(0.95, brightness=3, gate=0.9)
+    assert_one_line_error(lifline("champion")[::2], "by the gate images, version 3 is worse than the champion")
+
+
+def test_versions_with_and_without_such_images_cannot_be_compared(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2, gate=0.95)
+    assert_one_line_error(
+        lifline("champion")[::2],
+        "version 2 and the champion, version 1, cannot be compared: data.gate_size is 10000 of version 2, and 0 of the",
+    )
+    assert "too high" in lifline("versions")[1]
+
+
 def test_force_is_recorded(store, export, lifline):
     export(0.9)
     lifline("champion")
     export(0.8, brightness=2)
     code, out, _ = lifline("champion", "--version", "2", "--force")
     assert code == 0
-    assert "by force: version 2 is worse than the champion" in out
+    assert "by force: by the test images, version 2 is worse than the champion" in out
     assert champion(store) == 2
     assert "is worse" in store.get_model_version("lifline", "2").tags["champion_by_force"]
     assert lifline("champion", "--version", "1")[0] == 0

@@ -97,5 +97,14 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     assert "test images" not in lifline("compare", *names)[1]
 
 
+def test_two_runs_are_compared_on_the_images_that_were_held_out_for_it_too(two_runs, store, lifline, workspace):
+    for run, right in zip(two_runs, (900, 950), strict=True):
+        store.log_text(run.info.run_id, predictions(right), "predictions.csv")
+        store.log_text(run.info.run_id, predictions(1_000 - right), "gate.csv")
+    *_, test, gate = lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1].splitlines()
+    assert test.startswith("test images, the second against the first: +5.00 points")
+    assert gate.startswith("gate images, the second against the first: -5.00 points")
+
+
 def predictions(right, total=1_000):
     return "\n".join(["actual,predicted", *(f"7,{7 if image < right else 1}" for image in range(total))])

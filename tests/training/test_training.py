@@ -3,7 +3,7 @@ from itertools import islice
 import pytest
 import torch
 
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.device import choose_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import evaluate
@@ -19,8 +19,9 @@ def small(params):
 
 
 @pytest.fixture
-def images(training_images):
-    return split_off_validation(first(training_images, 1500), 500)
+def images(training_images, params):
+    split = split_training_images(first(training_images, 1500), changed(params, data={"validation_size": 500}).data)
+    return split.training, split.validation
 
 
 def fresh(params):

@@ -26,7 +26,8 @@ class CountedTraining:
         self.outcome = lambda params: params.network.threshold / 4
 
     def __call__(self, params, data):
-        self.asked.append({"network.num_steps": params.network.num_steps, "network.threshold": params.network.threshold})
+        network = params.network
+        self.asked.append({"network.num_steps": network.num_steps, "network.threshold": network.threshold})
         accuracy = self.outcome(params)
         yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
         yield Score(accuracy, {"num_steps": params.network.num_steps}, {"firing_rate": 0.25})

@@ -18,7 +18,8 @@ def compare(
 ) -> None:
     """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
 
-    That is told of the same test images by McNemar's exact test, as `lifline champion` does.
+    That is told of the same test images, and of those of data.gate_size, by McNemar's exact test, as `lifline champion`
+    does.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
@@ -35,9 +36,10 @@ def compare(
         print("the runs have the same params and metrics")
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-    if len(found) == 2 and (evidence := evidence_on(*found)):  # noqa: PLR2004
+    if len(found) == 2:  # noqa: PLR2004
         level = read_params(working_copy() / "params.yaml").champion.level
-        print(f"test images, the second against the first: {evidence.describe(level)}")
+        for images, evidence in evidence_on(*found).items():
+            print(f"{images}, the second against the first: {evidence.describe(level)}")
 
 
 @app.command()
@@ -50,8 +52,8 @@ def champion(
     """Make an exported model the champion: models:/lifline@champion.
 
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
-    better on the same test images by McNemar's exact test, or not much worse and cheaper, as champion.* in params.yaml
-    say; and if it passed export's proofs. `lifline versions` lists them.
+    better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
+    as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion
@@ -74,7 +76,8 @@ def versions() -> None:
         print(f"there is no version; {HOW_TO_REGISTER}")
         return
     Console(width=None if sys.stdout.isatty() else WIDE).print(table_of_versions(listed))
-    print(CAVEAT)
+    if any(each.is_chosen_by_test_images for each in listed):
+        print(CAVEAT)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and their split for validation."""
+"""Labelled images in memory, and how the training images are split."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lifline.errors import DataError
+from lifline.params import DataParams
 
 
 class LabelledImages(NamedTuple):
@@ -19,19 +20,36 @@ class LabelledImages(NamedTuple):
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def split_off_validation(data: LabelledImages, validation_size: int) -> tuple[LabelledImages, LabelledImages]:
-    """Part the training images in two: all but the last `validation_size`, and those.
+class Split(NamedTuple):
+    """The training images, parted by what they are for."""
 
-    The parts do not depend on the seed, so that runs with different seeds are validated alike.
+    training: LabelledImages
+
+    gate: LabelledImages
+    """To tell versions apart; may be none."""
+
+    validation: LabelledImages
+
+
+def split_training_images(data: LabelledImages, params: DataParams) -> Split:
+    """Hold out the last `validation_size` of the training images, and the `gate_size` before those.
+
+    The parts do not depend on the seed, so that runs with different seeds are judged alike.
 
     Raises:
         DataError: that would leave no image to learn from.
     """
-    if validation_size >= len(data.labels):
+    num_images, validation_size, gate_size = len(data.labels), params.validation_size, params.gate_size
+    if validation_size >= num_images:
         raise DataError(
-            f"data.validation_size is {validation_size}; allowed is a whole number from 1 to {len(data.labels) - 1}, "
+            f"data.validation_size is {validation_size}; allowed is a whole number from 1 to {num_images - 1}, "
             "below the number of training images"
         )
-    parts = [part.split([len(part) - validation_size, validation_size]) for part in data]
-    training, validation = zip(*parts, strict=True)
-    return LabelledImages(*training), LabelledImages(*validation)
+    if validation_size + gate_size >= num_images:
+        raise DataError(
+            f"data.gate_size is {gate_size}; allowed is a whole number from 0 to {num_images - validation_size - 1}, "
+            f"below the {num_images} training images less the {validation_size} of data.validation_size"
+        )
+    sizes = [num_images - gate_size - validation_size, gate_size, validation_size]
+    images, labels = data.images.split(sizes), data.labels.split(sizes)
+    return Split(*map(LabelledImages, images, labels))

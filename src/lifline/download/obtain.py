@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.data.info import DatasetInfo
 from lifline.download.own import read_own_data
 from lifline.download.published import DESCRIPTION, read_published
@@ -26,7 +26,7 @@ def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] =
     read anew. `report` is told what is done, in a line each.
 
     Raises:
-        DataError: it cannot be had, is not what it should be, or is too small for `data.validation_size`.
+        DataError: it cannot be had, is not what it should be, or is too small for what is held out.
         ParamsError: there is no such data set.
     """
     place = FOLDER / data.dataset
@@ -41,7 +41,7 @@ def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] =
 
 def _obtain_own(place: Path, data: DataParams, path: Path) -> Dataset:
     info, train, test = read_own_data(place, data.test_share)
-    split_off_validation(train, data.validation_size)  # raises where that leaves nothing
+    split_training_images(train, data)  # raises where that leaves nothing
     save_dataset(info, train, test, path)
     dataset = load_dataset(path)
     record_source(dataset.sha256, data.dataset)
@@ -58,7 +58,7 @@ def _obtain_published(folder: Path, data: DataParams, path: Path, report: Callab
         save_dataset(info, train, test, kept)
         dataset = load_dataset(kept)
         record_source(dataset.sha256, source)
-    split_off_validation(dataset.train, data.validation_size)
+    split_training_images(dataset.train, data)
     if there is None:
         save_dataset(info, dataset.train, dataset.test, path)
     return dataset

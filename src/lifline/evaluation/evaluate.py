@@ -18,6 +18,9 @@ PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
 PICOJOULES_PER_ADDITION = 0.9
 """Of 32-bit floating point at 45 nm: M. Horowitz, Computing's energy problem, ISSCC 2014."""
 
+DECISION_COLUMNS = ["actual", "predicted"]
+"""Of the tables of `Evaluation.class_pairs`."""
+
 NUM_BINS = 50
 MAX_STOPS = 10
 """Each stop costs a look at all images."""

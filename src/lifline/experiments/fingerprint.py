@@ -15,6 +15,14 @@ from lifline.params import Params
 COMPUTING = ("choices.py", "data", "device.py", "evaluation", "layers.py", "models", "params", "snn", "training")
 """What decides how a training ends and how it is judged; the stages depend on those of it that they reach."""
 
+NOT_OF_TRAINING: dict[str, bool | set[str]] = {
+    "data": {"dataset", "test_share"},
+    "export": True,
+    "champion": True,
+    "tune": True,
+}
+"""Params of other stages and commands."""
+
 LIBRARIES = ("torch", "numba")
 
 
@@ -25,7 +33,7 @@ def fingerprint(params: Params, data_sha256: str, device: torch.device) -> str:
     compute.
     """
     parts = {
-        "params": params.model_dump(exclude={"export": True, "tune": True, "data": {"dataset", "test_share"}}),
+        "params": params.model_dump(exclude=NOT_OF_TRAINING),
         "data": data_sha256,
         "code": _code_sha256(),
         "kernels": os.environ.get("LIFLINE_KERNELS", "fused"),

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import torch
 
 from lifline.data.datasets import Dataset, load_dataset
+from lifline.data.images import split_training_images
 from lifline.device import choose_device, describe_device
 from lifline.errors import TrainingError
-from lifline.evaluation.evaluate import evaluate
+from lifline.evaluation.evaluate import DECISION_COLUMNS, evaluate
 from lifline.experiments.checkpoint import checkpoint_of, forget_checkpoint
 from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
 from lifline.models.model import Model, model_bytes
 from lifline.params import Params
-from lifline.paths import DATA, PREDICTIONS, repository_root
+from lifline.paths import DATA, GATE, PREDICTIONS, repository_root
 from lifline.system.files import sha256_of_bytes
 from lifline.system.locks import LockHeldError, locked
 from lifline.tracking import runs as tracking
@@ -107,6 +108,9 @@ def _train_and_evaluate(parent: Run, params: Params, dataset: Dataset, device: t
         evaluation = evaluate(model, dataset.test.to(device))
         metrics = evaluation.as_metrics()
         run.log_metrics({"test": metrics.model_dump()})
-        run.log_table(PREDICTIONS.name, ["actual", "predicted"], evaluation.class_pairs())
+        run.log_table(PREDICTIONS.name, DECISION_COLUMNS, evaluation.class_pairs())
+        if params.data.gate_size:
+            gate = split_training_images(dataset.train, params.data).gate
+            run.log_table(GATE.name, DECISION_COLUMNS, evaluate(model, gate.to(device)).class_pairs())
         run.tag_model(sha256_of_bytes(model_bytes(model)))
     return SeedResult(params.train.seed, state.reports[-1].validation_accuracy, metrics.accuracy)

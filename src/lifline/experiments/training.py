@@ -3,7 +3,7 @@
 import torch
 
 from lifline.data.datasets import Dataset
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.experiments.checkpoint import Checkpoint
 from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
@@ -15,15 +15,14 @@ from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_t
 def train_tracked(
     params: Params, dataset: Dataset, device: torch.device, checkpoint: Checkpoint, run: Run
 ) -> TrainingState:
-    """Train a network on all training images of a data set but those for validation, in a run of MLflow.
+    """Train a network on all training images of a data set but those held out, in a run of MLflow.
 
     Raises:
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
-        DataError: there are not more training images than are asked for validation.
+        DataError: there are not more training images than are held out.
     """
-    training, validation = (
-        part.to(device) for part in split_off_validation(dataset.train, params.data.validation_size)
-    )
+    split = split_training_images(dataset.train, params.data)
+    training, validation = split.training.to(device), split.validation.to(device)
     state = new_training(params, dataset.info, device)
     checkpoint.restore(state)
     run.log_dataset(dataset, "train")

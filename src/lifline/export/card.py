@@ -63,7 +63,7 @@ def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, e
 
 
 def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport) -> Iterator[str]:
-    network, held_out, info = params.network, params.data.validation_size, dataset.info
+    network, info = params.network, dataset.info
     layers = describe_network(network.layers, info.shape, len(info.class_names))
     low, high = wilson_interval(evaluation.correct, evaluation.total)
     yield f"# A spiking network for {info.title}: {layers}, {network.num_steps} steps"
@@ -78,9 +78,14 @@ def _summary(params: Params, dataset: Dataset, evaluation: EvaluationReport) -> 
     yield from _table(["", ""], [
         ["weights", f"SHA-256 `{evaluation.model_sha256}`"],
         ["data", f"{_described(info)}; SHA-256 of its images and of what is said of them `{dataset.sha256}`"],
-        ["split", f"of the {len(dataset.train.labels):,} training images the last {held_out:,} are for validation; "
-                  f"{len(dataset.test.labels):,} test images"],
+        ["split", f"of the {len(dataset.train.labels):,} training images the last {params.data.validation_size:,} are "
+                  f"for validation{_gate(params)}; {len(dataset.test.labels):,} test images"],
     ])  # fmt: skip
+
+
+def _gate(params: Params) -> str:
+    size = params.data.gate_size
+    return f", the {size:,} before them for the choice of the champion" if size else ""
 
 
 def _formats(exports: Mapping[str, Export]) -> Iterator[str]:

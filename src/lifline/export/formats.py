@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lifline.choices import FormatName
 from lifline.data.datasets import Dataset
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.errors import ModelError
 from lifline.export.integer.files import files as files_of
 from lifline.export.integer.files import load_integer_network
@@ -141,7 +141,7 @@ def _as_integer(subject: Subject) -> Export:
     except ModelError as error:
         return _not_made("an integer network", error)
     integer = _read_back(files["network.safetensors"])
-    _, validation = split_off_validation(subject.dataset.train, subject.params.data.validation_size)
+    validation = split_training_images(subject.dataset.train, subject.params.data).validation
     judged = prove(integer, model.network, decoding, validation)
     num_lost = round((judged.float_accuracy - judged.integer_accuracy) * judged.images)
     allowed = math.ceil(subject.params.export.max_accuracy_loss * judged.images)  # of few images, one at least

@@ -60,6 +60,9 @@ class DataParams(Section):
     validation_size: Annotated[int, Field(ge=1, le=10_000_000)]
     """Training images held out for validation: the last ones."""
 
+    gate_size: Annotated[int, Field(ge=0, le=10_000_000)]
+    """Training images before those, held out for `lifline champion` to judge by, not by the test images; 0: none."""
+
 
 class NetworkParams(Section):
     """The network: its layers, its neurons, and how its output spikes become a class."""

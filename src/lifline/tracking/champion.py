@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from lifline.errors import RegistryError
 from lifline.params import ChampionParams
 from lifline.tracking import store as tracking_store
-from lifline.tracking.evidence import Evidence, compare_decisions
+from lifline.tracking.evidence import DECISIONS, Evidence, compare_decisions
 from lifline.tracking.registry import CHAMPION, NAME, is_whole, read_decisions_of
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
@@ -61,7 +61,8 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         f"models:/{NAME}@{CHAMPION} is version {chosen}, test accuracy {_number(versions[chosen], 'test_accuracy'):.2%}"
         + (f", after version {before}" if before else "")
         + (f" (by force: {verdict.reason})" if not verdict.is_champion else f": {verdict.reason}" * bool(before))
-        + f". {CAVEAT}"
+        + "."
+        + f" {CAVEAT}" * (not _gate_size(versions[chosen]))
     )
 
 
@@ -79,6 +80,9 @@ class ListedVersion(NamedTuple):
     spikes_per_image: float
     num_steps: float
     proof: str
+
+    is_chosen_by_test_images: bool
+    """Not by others, which were held out of training for that."""
 
 
 def list_versions() -> list[ListedVersion]:
@@ -99,6 +103,7 @@ def list_versions() -> list[ListedVersion]:
                 _number(versions[number], "spikes_per_image"),
                 _number(versions[number], "num_steps"),
                 "passed" if _is_proven(versions[number]) else "failed",
+                not _gate_size(versions[number]),
             )
             for number in sorted(versions, key=int, reverse=True)
         ]
@@ -137,19 +142,24 @@ def _judge(
         return Verdict(False, f"{this} has no test accuracy")
     if champion is None:
         return Verdict(True, "there was none")
-    is_same_data = chosen.tags.get("data_sha256") == champion.tags.get("data_sha256")
-    evidence = compare_decisions(read_decisions_of(client, champion), read_decisions_of(client, chosen))
-    if evidence is None or not is_same_data:
+    incomparable = f"{this} and the champion, version {champion.version}, cannot be compared"
+    gate_size, its_gate_size = _gate_size(chosen), _gate_size(champion)
+    if gate_size != its_gate_size:
         return Verdict(
-            False,
-            f"{this} and the champion, version {champion.version}, cannot be compared: one has no decisions by image, "
-            f"or on other images; {HOW_TO_REGISTER}",
+            False, f"{incomparable}: data.gate_size is {gate_size} of {this}, and {its_gate_size} of the champion"
         )
-    return _weigh(evidence, this, _cost_change(chosen, champion, params), params)
+    images = "gate images" if gate_size else "test images"
+    is_same_data = chosen.tags.get("data_sha256") == champion.tags.get("data_sha256")
+    decisions = (read_decisions_of(client, each, DECISIONS[images]) for each in (champion, chosen))
+    evidence = compare_decisions(*decisions)
+    if evidence is None or not is_same_data:
+        return Verdict(False, f"{incomparable}: one has no decisions by image, or on other {images}; {HOW_TO_REGISTER}")
+    verdict = weigh(evidence, this, _cost_change(chosen, champion, params), params)
+    return Verdict(verdict.is_champion, f"by the {images}, {verdict.reason}")
 
 
-def _weigh(evidence: Evidence, this: str, cost_change: float, params: ChampionParams) -> Verdict:
-    """Decide on a version by how it compares with the champion, and by how much more it costs."""
+def weigh(evidence: Evidence, this: str, cost_change: float, params: ChampionParams) -> Verdict:
+    """Decide on a version by how it compares with the champion, and by how much more it costs, as a share of that."""
     told = f"{evidence.describe(params.level)}, {params.cost} {cost_change:+.0%}"
     is_told_apart = evidence.p_value < params.level
     if is_told_apart and evidence.difference > 0:
@@ -168,6 +178,12 @@ def _cost_change(chosen: ModelVersion, champion: ModelVersion, params: ChampionP
     tag = COST_TAGS[params.cost]
     cost, before = _number(chosen, tag), _number(champion, tag)
     return cost / before - 1 if before else math.nan
+
+
+def _gate_size(version: ModelVersion) -> int:
+    """How many images were held out to judge the version by; 0 where the test images do that."""
+    size = version.tags.get("gate_size", "0")
+    return int(size) if size.isdecimal() else 0
 
 
 def _number(version: ModelVersion, tag: str) -> float:

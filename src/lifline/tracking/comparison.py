@@ -56,23 +56,27 @@ def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
     return _differences(figures)
 
 
-def evidence_on(first: ComparedRun, second: ComparedRun) -> Evidence | None:
-    """Compare what two runs' networks took the same test images for; None where they were not tested on the same ones.
+def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
+    """Compare what two runs' networks took the same images for, by what the images are; nothing where there are none.
 
     Raises:
         TrackingError: MLflow cannot be reached.
     """
     if first.data_sha256 != second.data_sha256:
-        return None
+        return {}
     with store() as client, TemporaryDirectory() as folder:
-        return compare_decisions(*(_decisions(client, run, folder) for run in (first, second)))
+        found = {
+            images: compare_decisions(*(_decisions(client, run, file, folder) for run in (first, second)))
+            for images, file in DECISIONS.items()
+        }
+    return {images: evidence for images, evidence in found.items() if evidence}
 
 
-def _decisions(client: MlflowClient, run: ComparedRun, folder: str) -> list[Decision]:
-    if not any(file.path == DECISIONS for file in client.list_artifacts(run.run_id)):
+def _decisions(client: MlflowClient, run: ComparedRun, name: str, folder: str) -> list[Decision]:
+    if not any(file.path == name for file in client.list_artifacts(run.run_id)):
         return []
     try:
-        return read_decisions(Path(client.download_artifacts(run.run_id, DECISIONS, folder)).read_bytes())
+        return read_decisions(Path(client.download_artifacts(run.run_id, name, folder)).read_bytes())
     except (OSError, ValueError):
         return []
 

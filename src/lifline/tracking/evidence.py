@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
-DECISIONS = "predictions.csv"
-"""The file, of a run and of a version, of what a network took each test image for."""
+DECISIONS = {"test images": "predictions.csv", "gate images": "gate.csv"}
+"""The files, of a run and of a version, of what a network took each image for."""
 
 POWER = 0.8
 """With which a difference is to be found by as many images as `Evidence.images_needed`."""
@@ -75,7 +75,7 @@ class Decision(NamedTuple):
 
 
 def read_decisions(content: bytes) -> list[Decision]:
-    """Read the table that `evaluate` writes, predictions.csv; the images are in the order of the data set.
+    """Read a table of decisions, as `evaluate` writes them; the images are in the order of the data set.
 
     Raises:
         ValueError: it is another table.

@@ -17,7 +17,7 @@ from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
 from lifline.errors import RegistryError
 from lifline.tracking import store as tracking_store
-from lifline.tracking.evidence import DECISIONS, Decision, read_decisions
+from lifline.tracking.evidence import Decision, read_decisions
 from lifline.tracking.run import Run
 from lifline.tracking.store import all_pages
 from lifline.tracking.tags import MODEL_TAG
@@ -49,6 +49,9 @@ class Facts(NamedTuple):
     num_steps: int
     spikes_per_image: float
     onnx_bytes: int
+
+    gate_size: int = 0
+    """Images that were held out of training to judge versions by; 0 where the test images do that."""
 
 
 def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
@@ -154,12 +157,12 @@ def _onnx_files(client: MlflowClient, location: str) -> Iterator[str]:
             yield f"{location}/{PurePosixPath(file.path).name}"
 
 
-def read_decisions_of(client: MlflowClient, version: ModelVersion) -> list[Decision]:
-    """What a version took each test image for; nothing where it has no such file."""
+def read_decisions_of(client: MlflowClient, version: ModelVersion, file: str) -> list[Decision]:
+    """What a version took each image for, by one of its files; nothing where it has no such file."""
     location = client.get_model_version_download_uri(version.name, str(version.version))
     with TemporaryDirectory() as folder:
         try:
-            return read_decisions(Path(_download(client, f"{location}/{DECISIONS}", folder)).read_bytes())
+            return read_decisions(Path(_download(client, f"{location}/{file}", folder)).read_bytes())
         except (MlflowException, OSError, ValueError):
             return []
 

@@ -26,7 +26,16 @@ from lifline.tracking.store import (
     translated_errors,
 )
 from lifline.tracking.system_metrics import system_metrics
-from lifline.tracking.tags import FAILURE_TAG, HOLDER_TAG, MODEL_TAG, RECIPE_TAG, REPEATS_TRIAL_TAG, SEEDS_TAG, STUDY_TAG, TRIAL_TAG
+from lifline.tracking.tags import (
+    FAILURE_TAG,
+    HOLDER_TAG,
+    MODEL_TAG,
+    RECIPE_TAG,
+    REPEATS_TRIAL_TAG,
+    SEEDS_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+)
 from lifline.tracking.uri import read_tracking_uri
 
 SEEDS_EXPERIMENT = "lifline-seeds"

@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lifline.data.datasets import load_dataset
-from lifline.data.images import split_off_validation
+from lifline.data.images import split_training_images
 from lifline.errors import TrainingError, is_out_of_memory
 from lifline.params import Params
 from lifline.paths import DATA
@@ -86,7 +86,8 @@ def tune(
     """
     ends = time.monotonic() + timeout if timeout is not None else None
     dataset = load_dataset(DATA)
-    data = Data(dataset.info, *split_off_validation(dataset.train, params.data.validation_size))
+    split = split_training_images(dataset.train, params.data)
+    data = Data(dataset.info, split.training, split.validation)
     store = open_store(storage)
     study = open_study(store, params, dataset.sha256, cost, name)
     workers = workers or InProcess()

@@ -1,4 +1,4 @@
-"""Params that a study has tried already: trainings are deterministic, so that training them again would tell nothing."""
+"""Params that a study has tried already: a training is deterministic, so that the same one again tells nothing."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ from lifline.tuning.study import REPEATS, complete_trials, counted
 
 
 def known_outcome(study: Study, trial: Trial) -> FrozenTrial | None:
-    """The trial with the same params that lifline trained to its end, or else pruned; None where they are new, or failed."""
+    """The trial with the same params that lifline trained to its end, or else pruned; None where there is none.
+
+    What is being trained just now is not known yet, and what failed is worth another try.
+    """
     pruned = study.get_trials(deepcopy=False, states=[TrialState.PRUNED])
     known = [*complete_trials(study, trained=True), *pruned]
     return next((each for each in known if each.params == trial.params and REPEATS not in each.user_attrs), None)
