@@ -87,6 +87,16 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
     assert "test images, the second against the first: " in out
 
 
+def test_what_is_held_out_for_the_champion_is_decided_on(workspace, command):
+    change_params({"data.gate_size": 100})
+    assert command("1")[0] == 0
+    (parent,), children = runs(workspace)
+    store = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    (child,) = children[parent.info.run_id]
+    rows = Path(store.download_artifacts(child.info.run_id, "gate.csv", str(workspace))).read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in rows[1:]] == load_dataset(DATA).train.labels[900:1000].tolist()
+
+
 def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt

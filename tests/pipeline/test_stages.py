@@ -1,12 +1,17 @@
 """The stage scripts by themselves, without DVC."""
 
+from pathlib import Path
+
 import mlflow
 import numpy as np
 
-from lifline.data.datasets import load_dataset
-from lifline.paths import DATA, MODEL
+from lifline.data.batches import as_input
+from lifline.data.datasets import load_dataset, save_dataset
+from lifline.models.model import load_model
+from lifline.paths import DATA, GATE, MODEL, MODEL_CARD
 from lifline.presets import change_params
 from lifline.provenance import recorded_source
+from lifline.snn.decoding import decode
 from lifline.system.files import sha256_of
 from tests.conftest import save_untrained
 from tests.tracking.runs import artifacts
@@ -62,3 +67,38 @@ def test_a_training_again_leaves_a_whole_run(store, workspace, stage):
 
 def metric_names(run):
     return {name for name in run.data.metrics if not name.startswith("system/")}  # a short training has none of these
+
+
+def test_what_is_held_out_for_the_champion_is_not_learned_from_and_decided_on(store, workspace, stage):
+    change_params({"data.gate_size": 100})  # of 1,500 images, of which the last 500 are for validation
+    for name in ("train", "evaluate", "export"):
+        assert stage(name) == (0, "")
+    dataset, model = load_dataset(DATA), load_model(MODEL)
+    images, labels = dataset.train.images[900:1000], dataset.train.labels[900:1000]
+    decided = decode(model.network(as_input(images)), model.params.decoding)
+    rows = [f"{label},{predicted}" for label, predicted in zip(labels.tolist(), decided.tolist(), strict=True)]
+    assert GATE.read_text().splitlines() == ["actual,predicted", *rows]
+    (run,) = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
+    assert "gate.csv" in artifacts(store, run)
+    assert store.get_model_version("lifline", "1").tags["gate_size"] == "100"
+    files = mlflow.artifacts.download_artifacts("models:/lifline/1", tracking_uri=f"sqlite:///{workspace}/mlflow.db")
+    assert Path(files, "gate.csv").read_bytes() == GATE.read_bytes()
+    assert (
+        "the last 500 are for validation, the 100 before them for the choice of the champion" in MODEL_CARD.read_text()
+    )
+
+    trained = MODEL.read_bytes()
+    DATA.unlink()
+    dataset.train.images[900:1000] = 255 - images
+    save_dataset(dataset.info, dataset.train, dataset.test, DATA)
+    assert stage("train") == (0, "")
+    assert MODEL.read_bytes() == trained
+
+
+def test_where_nothing_is_held_out_for_the_champion_no_run_has_a_table_of_it(store, workspace, stage):
+    save_untrained()
+    assert stage("evaluate") == (0, "")
+    assert GATE.read_text() == "actual,predicted\n"
+    (run,) = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
+    assert "predictions.csv" in artifacts(store, run)
+    assert "gate.csv" not in artifacts(store, run)

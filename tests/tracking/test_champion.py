@@ -32,8 +32,7 @@ def test_a_better_version_takes_its_place_and_says_on_what_evidence(store, expor
     assert code == 0
     assert (
         "is version 2, test accuracy 91.00%, after version 1: by the test images, version 2 is better than the "
-        "champion: +1.00 points"
-        in out
+        "champion: +1.00 points" in out
     )
     assert "120 images gained, 20 lost, of 10,000" in out
     assert champion(store) == 2

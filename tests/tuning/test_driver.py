@@ -60,6 +60,18 @@ def test_the_first_trial_is_the_params_as_they_are(ready):
     assert all(trial.user_attrs[TRAINED] for trial in (base, other))
 
 
+def test_trials_see_nothing_that_is_held_out_for_the_champion(ready, monkeypatch):
+    def train(params, data):
+        seen.append((len(data.training.labels), len(data.validation.labels)))
+        return FakeTraining()(params, data)
+
+    seen = []
+    monkeypatch.setattr(workers, "train_trial", train)
+    change_params({"data.gate_size": 50})
+    finish(num_trials=1)
+    assert seen == [(250, 100)]
+
+
 def test_the_same_seed_gives_the_same_trials_stopped_in_between_or_not(quick):
     whole = outcome(finish(num_trials=4))
     forget(quick)
