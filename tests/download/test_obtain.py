@@ -44,7 +44,9 @@ def write_own(brightness):
 
 
 def asked(dataset="../own.npz", **values):
-    return DataParams.model_validate({"dataset": dataset, "test_share": 0.3, "validation_size": 10} | values)
+    return DataParams.model_validate(
+        {"dataset": dataset, "test_share": 0.3, "validation_size": 10, "gate_size": 0} | values
+    )
 
 
 def obtain(*arguments, **values):

@@ -15,10 +15,10 @@ from lifline.presets import change_params
 from lifline.system.environment import SETTINGS
 from lifline.tuning.journal import JournalStore
 from lifline.tuning.ray_workers import RayWorkers, _share, _share_of_devices
-from lifline.tuning.study import counted, retry_of
+from lifline.tuning.study import REPEATS, counted, retry_of
 from lifline.tuning.winner import all_studies
 from tests.tracking.runs import wait_for
-from tests.tuning.studies import LIFLINE, Silent, finish, longer_trials, outcome, runs
+from tests.tuning.studies import LIFLINE, Silent, finish, longer_trials, outcome, runs, set_space
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,15 @@ def test_workers_here_train_as_this_process_does_and_are_heard_by_this_machine_a
     assert not ray.is_initialized()
     assert not workers()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.slow
+def test_no_params_are_trained_twice(ready, cluster):
+    set_space(ready, "{network.threshold: [1.0, 2.0, 3.0]}")
+    trials = finish(20, workers=RayWorkers(2, cluster.address))
+    trained = [trial for trial in trials if REPEATS not in trial.user_attrs]
+    assert len(trained) == len({trial.params["network.threshold"] for trial in trained}) == 3
+    assert len(trials) < 20
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from lifline.tracking import runs as tracking
 from lifline.tracking.run import Run
 from lifline.training.report import EpochReport
 from lifline.tuning.figures import draw_study
-from lifline.tuning.repeats import is_used_up, known_outcome
+from lifline.tuning.repeats import is_used_up, twin_of
 from lifline.tuning.space import as_params
 from lifline.tuning.storage import Store, open_store
 from lifline.tuning.study import (
@@ -40,6 +40,7 @@ from lifline.tuning.workers import InProcess, TrialEvent, WorkerDiedError, Worke
 
 STATUSES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 PATIENCE_SECONDS = 30
+POLL_SECONDS = 1
 
 
 class Watcher(Protocol):
@@ -147,6 +148,8 @@ class _Driver:
         self.watcher = watcher
         self.parent = parent
         self.running: dict[int, _Running] = {}
+        self.waiting: _Running | None = None
+        """That of them whose params are being trained by an earlier trial; its worker rests meanwhile."""
 
     def run(self, num_trials: int, ends: float | None) -> None:
         """Until the study has so many trials, or the time is over.
@@ -157,9 +160,11 @@ class _Driver:
         waiting_since = time.monotonic()
         try:
             while self._begin_trials(num_trials, ends) or self.running:
-                if event := self.workers.next_event():
+                if event := self._next_event():
                     with signals_held_off():
                         self._on_event(event)
+                if self.waiting:
+                    self._take_up(self.waiting)
                 if self.running:
                     waiting_since = time.monotonic()
                 elif time.monotonic() - waiting_since > PATIENCE_SECONDS:
@@ -173,12 +178,11 @@ class _Driver:
 
     def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
         """Give every free worker a trial; whether there may be more."""
-        while ends is None or time.monotonic() < ends:
+        while not self.waiting and (ends is None or time.monotonic() < ends):
             if not self.workers.is_free():
                 return not is_full(self.study, num_trials)
             with self.store.exclusive(self.study.study_name), signals_held_off():
-                for number in fail_dead_trials(self.store, self.study):
-                    tracking.close_dead_trial(self.parent, number)
+                self._fail_dead_trials()
                 if is_used_up(self.study):
                     return False
                 trial = next_trial(self.study, self.params, num_trials, self.name)
@@ -187,14 +191,34 @@ class _Driver:
                 self._begin(trial)
         return False
 
+    def _fail_dead_trials(self) -> None:
+        for number in fail_dead_trials(self.store, self.study):
+            tracking.close_dead_trial(self.parent, number)
+
     def _begin(self, trial: Trial) -> None:
         values = {"train.epochs": self.params.tune.epochs} | as_params(trial.params)
         running = self.running[trial.number] = _Running(trial, self.params.with_values(values))
         running.run = tracking.start_trial_run(self.parent, running.params, trial.number)
-        if known := known_outcome(self.study, trial):
-            self._repeat(running, known)
-        else:
-            self.workers.begin(trial.number, running.params)
+        self._train_or_repeat(running)
+
+    def _train_or_repeat(self, running: _Running) -> None:
+        """Train a trial, or give it the outcome of the one with the same params, for which it waits if need be."""
+        twin = twin_of(self.study, running.trial)
+        self.waiting = running if twin and not twin.state.is_finished() else None
+        if twin is None:
+            self.workers.begin(running.trial.number, running.params)
+        elif twin.state.is_finished():
+            self._repeat(running, twin)
+
+    def _take_up(self, waiting: _Running) -> None:
+        """Look again after a trial that waits for another."""
+        with self.store.exclusive(self.study.study_name), signals_held_off():
+            self._fail_dead_trials()
+            if self._is_finished(waiting.trial.number):
+                self.waiting = None
+                self._let_go(waiting.trial.number)
+            else:
+                self._train_or_repeat(waiting)
 
     def _repeat(self, running: _Running, known: FrozenTrial) -> None:
         """End a trial as the one with the same params ended, and leave of it what training it would have left."""
@@ -208,9 +232,18 @@ class _Driver:
             trial.set_user_attr(TRAINED, True)
         self._end(trial.number, known.state, known.values if known.state == TrialState.COMPLETE else None, reason)
 
+    def _next_event(self) -> TrialEvent | None:
+        if self.waiting and len(self.running) == 1:  # for a trial of another process
+            time.sleep(POLL_SECONDS)
+            return None
+        return self.workers.next_event()
+
+    def _is_finished(self, number: int) -> bool:
+        return self.study.get_trials(deepcopy=False)[number].state.is_finished()
+
     def _on_event(self, event: TrialEvent) -> None:
         number, result = event
-        if self.study.get_trials(deepcopy=False)[number].state.is_finished():
+        if self._is_finished(number):
             self._on_end_told_elsewhere(event)
         elif isinstance(result, EpochReport):
             self._on_epoch(number, result)
@@ -252,10 +285,13 @@ class _Driver:
         """Let go of a trial whose end another program told the study."""
         if isinstance(event.result, EpochReport):
             self.workers.stop(event.number)
-        run = self._run(event.number)
-        del self.running[event.number]
+        self._let_go(event.number)
+
+    def _let_go(self, number: int) -> None:
+        run = self._run(number)
+        del self.running[number]
         tracking.end_trial_run(run, "FAILED", "another program ended the trial")
-        self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[event.number])
+        self.watcher.show_trial(self.study, self.study.get_trials(deepcopy=False)[number])
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
         run = self._run(number)

@@ -10,13 +10,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lifline.tuning.study import REPEATS, complete_trials, counted
 
 
-def known_outcome(study: Study, trial: Trial) -> FrozenTrial | None:
-    """The trial with the same params that lifline trained to its end, or else pruned; None where there is none.
+def twin_of(study: Study, trial: Trial) -> FrozenTrial | None:
+    """The trial with the same params that lifline trained to its end, or else pruned, or else is at; None without such.
 
-    What is being trained just now is not known yet, and what failed is worth another try.
+    What failed is worth another try.
     """
-    pruned = study.get_trials(deepcopy=False, states=[TrialState.PRUNED])
-    known = [*complete_trials(study, trained=True), *pruned]
+    pruned, running = (
+        study.get_trials(deepcopy=False, states=[state]) for state in (TrialState.PRUNED, TrialState.RUNNING)
+    )
+    begun_before = [each for each in running if each.number < trial.number]
+    known = [*complete_trials(study, trained=True), *pruned, *begun_before]
     return next((each for each in known if each.params == trial.params and REPEATS not in each.user_attrs), None)
 
 
