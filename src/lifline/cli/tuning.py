@@ -38,7 +38,8 @@ def tune(
 ) -> None:
     """Search tune.space of params.yaml for accurate params, on validation data.
 
-    Trial 0 is the params as they are. Stopped, the same command goes on. Trials are runs of MLflow's experiment
+    Trial 0 is the params as they are. Stopped, the same command goes on. Params that are suggested again count as a
+    trial, and take the known score; a space that is used up ends the study. Trials are runs of MLflow's experiment
     lifline-tuning, under one parent; `lifline promote` writes the winner into params.yaml.
     """
     from lifline.params import read_params
