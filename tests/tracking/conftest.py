@@ -15,8 +15,10 @@ def export(store, params):
     It is right on as many of the first images as its accuracy says, but for `missed` of them, and on as many later.
     """
 
-    def log(accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0, data="images"):
-        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000)
+    def log(
+        accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0, data="images", energy=8_000.0
+    ):
+        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, energy)
         with tracking.run_of_model(f"{brightness:064x}", params) as run:
             model_id = run.log_onnx(tiny_onnx(brightness).SerializeToString(), {DECISIONS: decisions(accuracy, missed)})
             return register(run, model_id, facts, card)
