@@ -1,10 +1,12 @@
 """Energy of an image in three lines: arithmetic alone, with memory, and an ordinary network of the same layers.
 
 The last two are of one machine, which computes in integers as the exported network does: int8 weights, 32-bit sums and
-membranes. A weight is read for each operation; inputs are read, and outputs written, once a step, a bit for each
-neuron; sums stay in registers within a step, and membranes are kept in memory from one step to the next. The ordinary
-network carries as one number what spikes carry over T steps, in `ceil(log2(T + 1))` bits (Yan, Bai and Wong,
-Reconsidering the energy efficiency of spiking neural networks, arXiv 2409.08290), and needs one step.
+membranes. A weight is read for each operation, and is not kept for the next; inputs are read, and outputs written, once
+a step, a bit for each neuron; sums stay in registers within a step, and membranes are kept in memory from one step to
+the next. The ordinary network carries as one number what spikes carry over T steps, in `ceil(log2(T + 1))` bits (Yan,
+Bai and Wong, Reconsidering the energy efficiency of spiking neural networks, arXiv 2409.08290), and needs one step.
+Where it skips zeros, it has the spike counts of the spiking network itself: of one step, both are the same network, and
+take the same.
 
 Accesses are counted after Lemaire et al., An analytical estimation of spiking neural networks energy efficiency,
 ICONIP 2022 (arXiv 2210.13107), but for two: there a membrane is read and written for every spike that reaches it, and

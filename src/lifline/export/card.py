@@ -136,16 +136,16 @@ def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
     yield from _table(["nJ per image", "with all values", "without pixels and activations of 0"], rows)
     yield ""
     yield (
-        f"The network takes {_compared(every)} the ordinary one of the same layers, where zeros are left out "
-        f"{_compared(skipped)} it. 1: {evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
+        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers; where zeros are left "
+        f"out, {_compared(skipped)} it. 1: {evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
         f"{FLOAT_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; and "
         f"{evaluation.synaptic_operations_per_image:,.0f} synaptic operations, additions at {FLOAT_ADDITION} pJ, one "
         "for each spike and neuron that it reaches; 32-bit floating point at 45 nm (Horowitz, ISSCC 2014). 2 and 3, in "
         "brackets arithmetic: one machine with int8 weights, 32-bit sums and membranes, and for each kind of value of "
-        "a layer a memory as large as they are, 10 pJ (8 kB) to 100 pJ (1 MB) per 64 bits. It reads a weight for each "
-        "operation, inputs once a step, membranes and first currents once for each further step; sums stay in "
-        "registers (Lemaire et al., arXiv 2210.13107, but for the registers). 3 carries spike counts, in one step "
-        "(Yan et al., arXiv 2409.08290). Left out: pooling, control, wires."
+        "a layer a memory as large as they are, 10 pJ (8 kB) to 100 pJ (1 MB) per 64 bits. It reads a weight anew "
+        "for each operation, inputs once a step, and keeps membranes from step to step; sums stay in registers "
+        "(accesses after Lemaire et al., arXiv 2210.13107). 3 carries spike counts, in one step (Yan et al., arXiv "
+        "2409.08290). Left out: pooling, control, wires."
     )
     yield ""
     yield (
