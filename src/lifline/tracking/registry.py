@@ -88,7 +88,7 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
 def _fitting(card: str) -> str:
     """Leave out the last sections where there is no room; a run has its params anyway."""
     while len(card) > MAX_DESCRIPTION and "\n## " in card:
-        card = card.rpartition("\n## ")[0]
+        card = card.rpartition("\n## ")[0].rstrip("\n")
     return card[:MAX_DESCRIPTION]
 
 
