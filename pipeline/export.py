@@ -49,6 +49,7 @@ def main() -> None:
             num_steps=params.network.num_steps,
             spikes_per_image=sum(evaluation.spikes_per_image.values()),
             onnx_bytes=len(content),
+            energy_nanojoules=evaluation.energy_with_memory_nanojoules_per_image,
         )
         version = register(run, model_id, facts, card)
     print(f"registered as version {version}")

@@ -99,6 +99,28 @@ def test_every_layer_is_counted_with_its_own_fan_out(params, test_images):
     assert metrics["synaptic_operations_per_image"] == pytest.approx(expected)
 
 
+def test_three_lines_of_energy_are_of_the_same_counts(model, test_images):
+    """The first layer is the same for both networks; hand-computed constants are in `test_energy`."""
+    data = first(test_images, 300)
+    evaluation = evaluate(model, data)
+    metrics, energy = evaluation.as_metrics(), evaluation.energy()
+    every, skipped = energy.all_values, energy.zeros_skipped
+    assert metrics.energy_nanojoules_per_image == every.float_arithmetic
+    assert metrics.energy_with_memory_nanojoules_per_image == every.spiking.total
+    assert metrics.energy_of_quantised_network_nanojoules_per_image == every.quantised.total
+    num_zero_pixels = 784 - (data.images > 0).sum().item() / 300
+    for lines, other in ((every.spiking, skipped.spiking), (every.quantised, skipped.quantised)):
+        assert lines.memory > other.memory > 0
+        assert lines.arithmetic > other.arithmetic > 0
+    assert every.spiking.arithmetic - skipped.spiking.arithmetic == pytest.approx(num_zero_pixels * 40 * 0.3 / 1000)
+    with torch.no_grad():
+        silent = (model.network(data.images / 255).hidden_counts[0] == 0).sum().item() / 300
+    of_silent = silent * 10 * (0.2 * 3 / 8 + 0.1)  # of up to 6 spikes, three bits
+    assert every.quantised.arithmetic - skipped.quantised.arithmetic == pytest.approx(
+        (num_zero_pixels * 40 * 0.3 + of_silent) / 1000
+    )
+
+
 def test_synapses_of_convolutions_are_counted_one_by_one(params, test_images):
     """A spike is sent to each value of the convolution in which it is multiplied; edges reach fewer."""
     network = {"layers": "3C3p1-MP2-4C5-7", "num_steps": 5, "threshold": 0.1}
@@ -149,7 +171,7 @@ def test_a_network_that_is_stopped_has_seen_the_first_steps_of_all(params, test_
         assert torch.equal(stopped.predictions["rate"], spikes.sum(0).argmax(1))
         if coding != "constant":
             sooner = shown_to(model, data)[:num_steps].sum((0, 1)).flatten()
-            assert stopped.input_spikes.tolist() == sooner.tolist()
+            assert stopped.activities[0].counts.tolist() == sooner.tolist()
 
 
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])

@@ -16,8 +16,18 @@ def export(store, params):
     alike of gate images, where it has a `gate` accuracy.
     """
 
-    def log(accuracy, brightness=1, mismatches=0, card="# A card", spikes=800.0, missed=0, data="images", gate=None):
-        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, NUM_IMAGES if gate else 0)
+    def log(
+        accuracy,
+        brightness=1,
+        mismatches=0,
+        card="# A card",
+        spikes=800.0,
+        missed=0,
+        data="images",
+        energy=8_000.0,
+        gate=None,
+    ):
+        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, energy, NUM_IMAGES if gate else 0)
         files = {DECISIONS["test images"]: decisions(accuracy, missed)}
         if gate:
             files[DECISIONS["gate images"]] = decisions(gate, missed)

@@ -77,6 +77,10 @@ def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline,
     export(0.9, brightness=2, spikes=10.0)
     change(workspace, "cost: spikes", "cost: steps")
     assert_one_line_error(lifline("champion")[::2], "no evidence", "steps +0%")
+    export(0.9, brightness=4, energy=4_000.0)
+    change(workspace, "cost: steps", "cost: energy")
+    assert_one_line_error(lifline("champion", "--version", "2")[::2], "no evidence", "energy +0%")
+    assert "version 3 is cheaper than the champion, and worse by 0.20% at most" in lifline("champion")[1]
     export(0.9010, brightness=3, missed=20)
     change(workspace, "level: 0.05", "level: 0.25")
     assert lifline("champion")[0] == 0

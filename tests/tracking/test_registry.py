@@ -28,6 +28,14 @@ def test_each_exported_model_is_a_version_with_its_card_once(store, export):
         assert f"version {version.version}](#/models/lifline/versions/{version.version})" in description(run)
 
 
+def test_a_card_that_is_too_long_loses_its_last_sections(store, export):
+    sections = ["# A card", "\n## One\n" + "1" * 3000, "\n## Two\n" + "2" * 1900, "\n## Three\n" + "3" * 2000]
+    export(0.9, card="\n".join(sections))
+    assert store.get_model_version("lifline", "1").description == "\n".join(sections[:3])
+    export(0.9, card="4" * 6000)
+    assert store.get_model_version("lifline", "1").description == "4" * 5000
+
+
 def description(run):
     return run.data.tags["mlflow.note.content"]
 

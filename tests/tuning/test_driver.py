@@ -402,6 +402,14 @@ def test_a_front_of_accuracy_and_cost(ready, command, monkeypatch):
     assert parent.data.metrics["validation/accuracy"] == max(trial.values[0] for trial in the_study().trials)
 
 
+def test_a_trial_costs_the_energy_with_memory(ready, command):
+    assert command("tune", "--trials", "1", "--cost", "energy")[0] == 0
+    (trial,) = the_study().trials
+    _, (run,) = runs(ready)
+    energy = run.data.metrics["validation/energy_with_memory_nanojoules_per_image"]
+    assert trial.values[1] == energy > run.data.metrics["validation/energy_nanojoules_per_image"] / 100
+
+
 def test_verbosity_of_optuna_is_changed_where_it_is_used(quick):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     finish(1)

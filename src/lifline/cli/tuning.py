@@ -22,7 +22,7 @@ def tune(
     trials: Annotated[int, typer.Option(help="How many the study is to have, those of earlier calls included.")] = 30,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
     cost: Annotated[
-        Literal["synaptic_operations", "num_steps"] | None,
+        Literal["synaptic_operations", "num_steps", "energy"] | None,
         typer.Option(help="Search the front of accuracy against this cost."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="A name, in place of a hash of what the study is.")] = None,

@@ -9,14 +9,28 @@ from torch import Tensor
 
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
-from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
+from lifline.evaluation.energy import Energy, float_arithmetic, quantised_energy, spiking_energy
+from lifline.evaluation.operations import (
+    Activity,
+    LayerWork,
+    Synapses,
+    count_operations,
+    footprint,
+    synapses_of,
+    work_of,
+)
+from lifline.evaluation.report import (
+    EnergyEstimates,
+    EnergyLines,
+    EvaluationMetrics,
+    EvaluationReport,
+    Nanojoules,
+    Operations,
+    Stop,
+)
 from lifline.layers import OUTPUT, layer_names
 from lifline.models.model import Model, run_over
 from lifline.snn.decoding import decode
-
-PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
-PICOJOULES_PER_ADDITION = 0.9
-"""Of 32-bit floating point at 45 nm: M. Horowitz, Computing's energy problem, ISSCC 2014."""
 
 DECISION_COLUMNS = ["actual", "predicted"]
 """Of the tables of `Evaluation.class_pairs`."""
@@ -51,11 +65,17 @@ class Evaluation(NamedTuple):
     """The decided classes under each decoding, int64, one for each image."""
 
     class_names: tuple[str, ...]
-    input_spikes: Tensor | None
-    """Of each pixel over all images that were coded as spikes, int64 `[N]`; None where each was shown as it is."""
+    is_coded: bool
+    """Whether images were coded as spikes; else each was shown as it is."""
 
-    fan_outs: list[Tensor]
-    """Of the pixels and of each hidden layer: synapses that a spike of each reaches, int64 `[N]`."""
+    synapses: list[Synapses]
+    """Of each layer."""
+
+    footprint: int
+    """Bytes of the network."""
+
+    activities: list[Activity]
+    """Of the pixels, or of the spikes that they were coded as, and of each layer."""
 
     confidences: Tensor
     """The share of the output spikes that the decided class has, 0 to 1, one for each image."""
@@ -65,8 +85,10 @@ class Evaluation(NamedTuple):
     beta: dict[str, float]
     """Membrane decay by layer."""
 
-    spikes: dict[str, Tensor]
-    """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
+    @property
+    def spikes(self) -> dict[str, Tensor]:
+        """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
+        return {name: activity.counts for name, activity in zip(self.beta, self.activities[1:], strict=True)}
 
     @property
     def decided(self) -> Tensor:
@@ -79,7 +101,7 @@ class Evaluation(NamedTuple):
 
     def as_metrics(self) -> EvaluationMetrics:
         """Return the figures, rates in spikes per neuron and step."""
-        per_image = self._spikes_per_image()
+        per_image, lines = self._spikes_per_image(), self.energy().all_values
         hidden = torch.cat([count for layer, count in self.spikes.items() if layer != OUTPUT])
         return EvaluationMetrics(
             accuracy=self.accuracy(self.decoding),
@@ -93,7 +115,9 @@ class Evaluation(NamedTuple):
             spikes_per_image=per_image,
             synaptic_operations_per_image=self._synaptic_operations_per_image(),
             multiply_accumulates_per_image=self._multiply_accumulates_per_image(),
-            energy_nanojoules_per_image=self._nanojoules_per_image(),
+            energy_nanojoules_per_image=lines.float_arithmetic,
+            energy_with_memory_nanojoules_per_image=lines.spiking.total,
+            energy_of_quantised_network_nanojoules_per_image=lines.quantised.total,
             silent_hidden_neurons=(hidden == 0).double().mean().item(),
             beta=self.beta,
         )
@@ -106,6 +130,16 @@ class Evaluation(NamedTuple):
             spikes_per_image=sum(self._spikes_per_image().values()),
             synaptic_operations_per_image=self._synaptic_operations_per_image(),
         )
+
+    def operations(self) -> Operations:
+        """Return counts and sparsities in NeuroBench's terms."""
+        return count_operations(
+            self.synapses, self.activities, len(self.labels), self.num_steps, not self.is_coded, self.footprint
+        )
+
+    def energy(self) -> EnergyEstimates:
+        """Return estimates of what an image takes."""
+        return EnergyEstimates(all_values=self._energy_lines(False), zeros_skipped=self._energy_lines(True))
 
     def class_pairs(self) -> Iterator[tuple[str, str]]:
         """The names of the class that each image has, and of the one that was decided."""
@@ -129,25 +163,29 @@ class Evaluation(NamedTuple):
 
     def _multiply_accumulates_per_image(self) -> int:
         """Of the first layer where it sees a constant image, which is computed once; none for what pads it."""
-        return int(self.fan_outs[0].sum()) if self.input_spikes is None else 0
-
-    def _nanojoules_per_image(self) -> float:
-        """An estimate from the arithmetic alone: additions for spikes, multiplications for the image."""
-        picojoules = (
-            self._multiply_accumulates_per_image() * PICOJOULES_PER_MULTIPLY_ACCUMULATE
-            + self._synaptic_operations_per_image() * PICOJOULES_PER_ADDITION
-        )
-        return picojoules / 1000
+        return 0 if self.is_coded else int(self.synapses[0].fan_out.sum())
 
     def _spikes_per_image(self) -> dict[str, float]:
         return {layer: count.sum().item() / len(self.labels) for layer, count in self.spikes.items()}
 
     def _synaptic_operations_per_image(self) -> float:
         """Spikes times fan-out; output spikes reach nothing."""
-        inputs = torch.zeros_like(self.fan_outs[0]) if self.input_spikes is None else self.input_spikes
-        sources = [inputs, *self.spikes.values()]
-        reached = [int((spikes * fan_out).sum()) for spikes, fan_out in zip(sources, self.fan_outs, strict=False)]
-        return sum(reached) / len(self.labels)
+        return math.fsum(work.effective for work in self._work() if not work.sees_image)
+
+    def _work(self) -> list[LayerWork]:
+        return work_of(self.synapses, self.activities[:-1], len(self.labels), not self.is_coded)
+
+    def _energy_lines(self, skips_zeros: bool) -> EnergyLines:
+        work = self._work()
+        num_products = work[0].effective if skips_zeros else self._multiply_accumulates_per_image()
+        return EnergyLines(
+            float_arithmetic=float_arithmetic(
+                0 if self.is_coded else num_products, self._synaptic_operations_per_image()
+            )
+            / 1000,
+            spiking=_nanojoules(spiking_energy(work, self.num_steps, skips_zeros)),
+            quantised=_nanojoules(quantised_energy(work, self.num_steps, skips_zeros)),
+        )
 
     def _num_correct(self, decoding: Decoding) -> int:
         return int((self.predictions[decoding] == self.labels).sum())
@@ -157,32 +195,33 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
     """Show a network every image once, for `num_steps` or else its own, and note what it decides and how it fires."""
     network = model.network
     predictions: dict[Decoding, list[Tensor]] = {how: [] for how in get_args(Decoding)}
-    spikes: list[list[Tensor]] = []
+    output_counts, totals = [], []
     is_coded = network.coding != "constant"
-    input_spikes, output_counts = torch.zeros(math.prod(network.input_shape), dtype=torch.int64), []
     for look in run_over(network, data, num_steps):
         record = look.record
         for how, decided_so_far in predictions.items():
             decided_so_far.append(decode(record, how))
         output_counts.append(record.spikes.sum(0))
-        counts = [*record.hidden_counts, output_counts[-1]]
-        spikes.append([count.sum(0).long() for count in counts])
-        if is_coded:
-            input_spikes += look.inputs.count_nonzero((0, 1)).flatten().cpu()
+        inputs = look.inputs.count_nonzero(0) if is_coded else look.inputs != 0
+        totals.append([_activity(count) for count in (inputs.flatten(1), *record.hidden_counts, output_counts[-1])])
     decided = torch.cat(predictions[model.params.decoding])
-    by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
-    names = layer_names(len(by_layer))
+    activities = [
+        Activity(*(torch.stack(each).sum(0).cpu() for each in zip(*batches, strict=True)))
+        for batches in zip(*totals, strict=True)
+    ]
+    names = layer_names(len(network.layers))
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
         predictions={how: torch.cat(batches).cpu() for how, batches in predictions.items()},
         class_names=model.dataset.class_names,
-        input_spikes=input_spikes if is_coded else None,
-        fan_outs=[layer.fan_out().flatten() for layer in network.layers],
+        is_coded=is_coded,
+        synapses=[synapses_of(layer) for layer in network.layers],
+        footprint=footprint(network),
+        activities=activities,
         confidences=_shares(torch.cat(output_counts), decided).cpu(),
         num_steps=num_steps or network.num_steps,
         beta={name: layer.decay() for name, layer in zip(names, network.layers, strict=True)},
-        spikes=dict(zip(names, by_layer, strict=True)),
     )
 
 
@@ -198,6 +237,8 @@ def report_on(evaluations: Sequence[Evaluation], model_sha256: str) -> Evaluatio
     return EvaluationReport(
         **evaluations[-1].as_metrics().model_dump(),
         model_sha256=model_sha256,
+        operations=evaluations[-1].operations(),
+        energy=evaluations[-1].energy(),
         by_num_steps=tuple(evaluation.as_stop() for evaluation in evaluations),
     )
 
@@ -208,6 +249,15 @@ def mistakes(data: LabelledImages, evaluation: Evaluation) -> list[Mistake]:
     figures = (evaluation.labels[wrong], evaluation.decided[wrong], evaluation.confidences[wrong])
     rows = zip(data.images[wrong.to(data.images.device)].cpu(), *(each.tolist() for each in figures), strict=True)
     return sorted((Mistake(*row) for row in rows), key=lambda mistake: -mistake.confidence)
+
+
+def _activity(counts: Tensor) -> Activity:
+    """Sum up how often each of a batch's inputs or neurons `[B, N]` was not 0."""
+    return Activity(counts.sum(0).long(), counts.count_nonzero(0))
+
+
+def _nanojoules(energy: Energy) -> Nanojoules:
+    return Nanojoules(arithmetic=energy.arithmetic / 1000, memory=energy.memory / 1000)
 
 
 def _shares(counts: Tensor, decided: Tensor) -> Tensor:

@@ -39,12 +39,69 @@ class EvaluationMetrics(_Frozen):
     synaptic_operations_per_image: NonNegative
     multiply_accumulates_per_image: NonNegativeInt
     energy_nanojoules_per_image: NonNegative
+    """An estimate of the arithmetic alone, in 32-bit floating point."""
+
+    energy_with_memory_nanojoules_per_image: NonNegative
+    """An estimate in integers, of arithmetic and memory, for all pixels (`lifline.evaluation.energy`)."""
+
+    energy_of_quantised_network_nanojoules_per_image: NonNegative
+    """The same of an ordinary network of the same layers, with as many bits for what spikes tell."""
 
     silent_hidden_neurons: Share
     """Hidden neurons that fire for no image."""
 
     beta: dict[str, Share]
     """Membrane decay by layer, as it was set or learned."""
+
+
+class Operations(_Frozen):
+    """Counts and sparsities as NeuroBench's harness has them; operations are of an image."""
+
+    footprint_bytes: PositiveInt
+    connection_sparsity: Share
+    """Share of the weights that are 0."""
+
+    activation_sparsity: Share
+    """Share of neurons and steps without a spike."""
+
+    effective_macs: NonNegative
+    """Multiply-accumulates with a pixel and a weight that are not 0."""
+
+    effective_acs: NonNegative
+    """Additions: weights that are not 0, each as often as a spike reaches it."""
+
+    dense: PositiveInt
+    """All of both, were nothing 0."""
+
+
+class Nanojoules(_Frozen):
+    """What a network takes for an image, in integers."""
+
+    arithmetic: NonNegative
+    memory: NonNegative
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.arithmetic + self.memory
+
+
+class EnergyLines(_Frozen):
+    """Estimates of an image's energy in nanojoules, of one machine."""
+
+    float_arithmetic: NonNegative
+    """Of arithmetic alone, in 32-bit floating point; the others are in integers."""
+
+    spiking: Nanojoules
+    quantised: Nanojoules
+    """Of the ordinary network of the same layers."""
+
+
+class EnergyEstimates(_Frozen):
+    """Of a machine that computes with every pixel and activation, and of one that leaves out those that are 0."""
+
+    all_values: EnergyLines
+    zeros_skipped: EnergyLines
 
 
 class Stop(_Frozen):
@@ -62,11 +119,13 @@ class EvaluationReport(EvaluationMetrics):
     model_sha256: str
     """Of the file of the model that was evaluated."""
 
+    operations: Operations
+    energy: EnergyEstimates
     by_num_steps: Annotated[tuple[Stop, ...], Field(min_length=1)]
 
     def as_metrics(self) -> dict[str, Any]:
-        """Return the figures as nested metrics."""
-        return self.model_dump(exclude={"model_sha256", "by_num_steps"})
+        """Return the figures by which runs compare, as nested metrics; the report has more."""
+        return self.model_dump(include=set(EvaluationMetrics.model_fields))
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; equal reports give equal bytes."""

@@ -7,14 +7,17 @@ from statistics import NormalDist
 from lifline.choices import SPIKE_TRAIN, Coding, Preparation
 from lifline.data.datasets import Dataset
 from lifline.data.info import DatasetInfo
-from lifline.evaluation.evaluate import PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLY_ACCUMULATE
-from lifline.evaluation.report import EvaluationReport, Stop
+from lifline.evaluation.energy import FLOAT_ADDITION, FLOAT_MULTIPLY_ACCUMULATE, activation_bits
+from lifline.evaluation.report import EnergyLines, EvaluationReport, Nanojoules, Stop
 from lifline.export.formats import Export
 from lifline.export.onnx import input_name
 from lifline.layers import describe_network, shapes_of
 from lifline.params import Params
 
 CONFIDENCE = 0.95
+SMALLEST_SHARE = 0.0005
+"""By which energies differ as they are shown."""
+
 MAX_POINTS = 10
 CLASSES_PER_TABLE = 10
 
@@ -126,14 +129,45 @@ def _by_class(accuracies: Mapping[str, float]) -> Iterator[str]:
 
 def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
     yield from ("", "## Energy: an estimate", "")
-    multiplications, additions = evaluation.multiply_accumulates_per_image, evaluation.synaptic_operations_per_image
+    operations, every, skipped = evaluation.operations, evaluation.energy.all_values, evaluation.energy.zeros_skipped
+    rows = [
+        ["1. arithmetic alone", *(f"{lines.float_arithmetic:,.0f}" for lines in (every, skipped))],
+        ["2. with memory", *(_with_memory(lines.spiking) for lines in (every, skipped))],
+        [
+            f"3. ordinary network, {activation_bits(params.network.num_steps)}-bit activations",
+            *(_with_memory(lines.quantised) for lines in (every, skipped)),
+        ],
+    ]
+    yield from _table(["nJ per image", "with all values", "without pixels and activations of 0"], rows)
+    yield ""
     yield (
-        f"**{evaluation.energy_nanojoules_per_image:,.0f} nJ per image**: {multiplications:,} multiply-accumulates at "
-        f"{PICOJOULES_PER_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; "
-        f"and {additions:,.0f} synaptic operations, additions at {PICOJOULES_PER_ADDITION} pJ, one for each spike and "
-        "neuron that it reaches. Figures of 32-bit floating point at 45 nm: Horowitz, ISSCC 2014. Left out: memory, "
-        "which costs more than arithmetic on most chips; leak and threshold."
+        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers; where zeros are left "
+        f"out, {_compared(skipped)} it. 1: {evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
+        f"{FLOAT_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; and "
+        f"{evaluation.synaptic_operations_per_image:,.0f} synaptic operations, additions at {FLOAT_ADDITION} pJ, one "
+        "for each spike and neuron that it reaches; 32-bit floating point at 45 nm (Horowitz, ISSCC 2014). 2 and 3, in "
+        "brackets arithmetic: one machine with int8 weights, 32-bit sums and membranes, and for each kind of value of "
+        "a layer a memory as large as they are, 10 pJ (8 kB) to 100 pJ (1 MB) per 64 bits. It reads a weight anew "
+        "for each operation, inputs once a step, and keeps membranes from step to step; sums stay in registers "
+        "(accesses after Lemaire et al., arXiv 2210.13107). 3 carries spike counts, in one step (Yan et al., arXiv "
+        "2409.08290). Left out: pooling, control, wires."
     )
+    yield ""
+    yield (
+        f"As NeuroBench counts: footprint {operations.footprint_bytes:,} bytes; connection sparsity "
+        f"{operations.connection_sparsity:.3f}, activation sparsity {operations.activation_sparsity:.3f}; "
+        f"{operations.effective_macs:,.0f} effective MACs, {operations.effective_acs:,.0f} effective ACs, of "
+        f"{operations.dense:,} dense operations."
+    )
+
+
+def _with_memory(energy: Nanojoules) -> str:
+    return f"{energy.total:,.0f} ({energy.arithmetic:,.0f})"
+
+
+def _compared(lines: EnergyLines) -> str:
+    share = lines.spiking.total / lines.quantised.total - 1
+    return f"{abs(share):.1%} {'less' if share < 0 else 'more'} than" if abs(share) >= SMALLEST_SHARE else "as much as"
 
 
 def _by_num_steps(stops: Sequence[Stop]) -> Iterator[str]:

@@ -207,8 +207,8 @@ class ChampionParams(Section):
     level: Annotated[float, Field(gt=0, lt=1)]
     """Of the test that tells a version better or worse than the champion: how often luck alone may do so."""
 
-    cost: Literal["spikes", "size", "steps"]
-    """What is to be saved: spikes an image, bytes of the ONNX file, or simulation steps."""
+    cost: Literal["spikes", "size", "steps", "energy"]
+    """What is to be saved: spikes an image, bytes of the ONNX file, simulation steps, or energy with memory."""
 
     min_saving: Annotated[float, Field(gt=0, lt=1)]
     """Share of the champion's cost by which a version must be cheaper to take its place without being better."""

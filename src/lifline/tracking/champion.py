@@ -17,7 +17,7 @@ from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
 FORCED_TAG = "champion_by_force"
 
-COST_TAGS = {"spikes": "spikes_per_image", "size": "onnx_bytes", "steps": "num_steps"}
+COST_TAGS = {"spikes": "spikes_per_image", "size": "onnx_bytes", "steps": "num_steps", "energy": "energy_nanojoules"}
 """By what `champion.cost` names."""
 
 

@@ -9,6 +9,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from lifline.layers import describe_network
 from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG
 
+ENERGY = "energy_with_memory_nanojoules_per_image"
+ENERGY_OF_ORDINARY = "energy_of_quantised_network_nanojoules_per_image"
+OPERATIONS = "synaptic_operations_per_image"
+
 MAX_CHILDREN = 10
 """In a run's description."""
 
@@ -105,11 +109,12 @@ def _results(metrics: Mapping[str, float]) -> Iterator[str]:
         if f"{part}/accuracy_median" in metrics:
             median, low, high = (metrics[f"{part}/accuracy_{figure}"] for figure in ("median", "min", "max"))
             yield f"{part} accuracy **{median:.2%}** (median; {low:.2%} to {high:.2%})"
-        if f"{part}/energy_nanojoules_per_image" in metrics:
-            energy, operations = (
-                metrics[f"{part}/{name}_per_image"] for name in ("energy_nanojoules", "synaptic_operations")
+        if f"{part}/{ENERGY}" in metrics:
+            energy, ordinary, operations = (
+                metrics[f"{part}/{name}"] for name in (ENERGY, ENERGY_OF_ORDINARY, OPERATIONS)
             )
-            yield f"{energy:,.0f} nJ per image (an estimate), {operations:,.0f} synaptic operations"
+            yield f"{energy:,.0f} nJ per image with memory (an estimate; a quantised ordinary network {ordinary:,.0f})"
+            yield f"{operations:,.0f} synaptic operations"
 
 
 def _rows(runs: Sequence[Described]) -> str:

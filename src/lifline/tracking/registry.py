@@ -49,6 +49,8 @@ class Facts(NamedTuple):
     num_steps: int
     spikes_per_image: float
     onnx_bytes: int
+    energy_nanojoules: float
+    """Of an image, with memory: an estimate."""
 
     gate_size: int = 0
     """Images that were held out of training to judge versions by; 0 where the test images do that."""
@@ -70,7 +72,7 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
         its = f"name = '{NAME}' and tags.{MODEL_TAG} = '{model_sha256}'"
         for known in all_pages(client.search_model_versions, its):
             if known.source == source:
-                client.update_model_version(NAME, known.version, card[:MAX_DESCRIPTION])
+                client.update_model_version(NAME, known.version, _fitting(card))
                 return str(known.version)
         with tracking_store.unless_there():
             client.create_registered_model(NAME, description="Spiking networks, as ONNX and other formats.")
@@ -80,10 +82,17 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
                 source,
                 run.run_id,
                 tags={MODEL_TAG: model_sha256} | {name: str(value) for name, value in facts._asdict().items()},
-                description=card[:MAX_DESCRIPTION],
+                description=_fitting(card),
                 model_id=model_id,
             )
     return str(made.version)
+
+
+def _fitting(card: str) -> str:
+    """Leave out the last sections where there is no room; a run has its params anyway."""
+    while len(card) > MAX_DESCRIPTION and "\n## " in card:
+        card = card.rpartition("\n## ")[0].rstrip("\n")
+    return card[:MAX_DESCRIPTION]
 
 
 @contextmanager

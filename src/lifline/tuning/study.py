@@ -17,7 +17,7 @@ from lifline.params import Params
 from lifline.tuning.space import as_suggested, read_space
 from lifline.tuning.storage import Store
 
-Cost = Literal["synaptic_operations", "num_steps"]
+Cost = Literal["synaptic_operations", "num_steps", "energy"]
 DEFINITION = "definition"
 OF_THE_DATA = ("data.dataset", "data.test_share")
 """Params of which the data set itself is the outcome."""

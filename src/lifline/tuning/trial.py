@@ -50,5 +50,9 @@ def train_trial(params: Params, data: Data) -> Iterator[EpochReport | Score]:
     model = Model(state.network, params.network, data.info)
     metrics = evaluate(model, data.validation).as_metrics().model_dump()
     accuracy = metrics.pop("accuracy")
-    costs = {"synaptic_operations": metrics["synaptic_operations_per_image"], "num_steps": params.network.num_steps}
+    costs = {
+        "synaptic_operations": metrics["synaptic_operations_per_image"],
+        "num_steps": params.network.num_steps,
+        "energy": metrics["energy_with_memory_nanojoules_per_image"],
+    }
     yield Score(accuracy, costs, metrics)
