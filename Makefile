@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all tools tune bench lint lock ui dashboard clean
+.PHONY: help repro demo test test-all tools tune bench lint lock ui dashboard clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	  print("\nTest accuracy: %.2f %% (%d of %d)" % (100 * r["accuracy"], r["correct"], r["total"]))'
 	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
+
+demo: $(INSTALLED)  ## five minutes: train two networks, draw for one, compare both in MLflow's UI
+	lifline demo
 
 test: $(INSTALLED)  ## run the tests that everyone runs
 	$(PYTEST) -m "not slow"

@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--quick] [SECTION ...]`: measure, print, and write to benchmarks/results/."""
+"""`python -m benchmarks [--quick] [SECTION ...]`: measure, print, and write to benchmarks/results/.
+
+`python -m benchmarks record RECIPE` makes an entry in benchmarks/records/.
+"""
 
 import argparse
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from benchmarks import record
 from benchmarks.report import print_table, write_results
 from benchmarks.sections import (
     Settings,
@@ -54,7 +58,10 @@ WIDTH_OF_FILES = 120
 
 
 def main() -> None:
-    """Run the sections that were asked for."""
+    """Run the sections that were asked for, or measure a record."""
+    if sys.argv[1:2] == ["record"]:
+        record.main(sys.argv[2:])
+        return
     arguments = _parse_arguments()
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:

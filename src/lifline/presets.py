@@ -31,9 +31,17 @@ def preset_values(name: str) -> dict[str, Any]:
     """A preset's values, by dotted name.
 
     Raises:
-        ParamsError: there is no such preset, or it is not made of sections of keys and values.
+        ParamsError: there is no such preset, or as of `recipe_values`.
     """
-    path = _path_of(name)
+    return recipe_values(_path_of(name))
+
+
+def recipe_values(path: Path) -> dict[str, Any]:
+    """The values in the file of a recipe, by dotted name.
+
+    Raises:
+        ParamsError: it is not made of sections of keys and values.
+    """
     sections = read_sections(path)
     if not all(isinstance(values, dict) for values in sections.values()):
         raise ParamsError(f"{path} must hold sections of keys and values")

@@ -150,13 +150,14 @@ def augment_of_squares(images, params, generator):
 @pytest.mark.parametrize(
     "how", [{"rotation": 8.0, "scale": 0.08, "shear": 0.1, "shift": 1.5, "elastic": 0.75}, ALL, {"shift": 2.0}]
 )
-@pytest.mark.parametrize("shape", [(64, 1, 28, 28), (9, 3, 33, 33)])
-def test_a_square_image_is_distorted_bit_by_bit_as_ever(how, shape):
+@pytest.mark.parametrize(("shape", "tolerance"), [((64, 1, 28, 28), 0), ((9, 3, 33, 33), 1e-4)])
+def test_a_square_image_is_distorted_as_ever_and_one_of_28_pixels_bit_by_bit(how, shape, tolerance):
     images = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     ours, theirs = torch.Generator().manual_seed(2), torch.Generator().manual_seed(2)
     params = AugmentationParams(**(OFF | how))
     for _ in range(2):
-        assert torch.equal(augment(images, params, ours), augment_of_squares(images, params, theirs))
+        distorted, expected = augment(images, params, ours), augment_of_squares(images, params, theirs)
+        assert (distorted - expected).abs().max() <= tolerance
     assert torch.equal(ours.get_state(), theirs.get_state())
 
 

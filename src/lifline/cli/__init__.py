@@ -2,7 +2,7 @@
 
 import typer
 
-from lifline.cli import models, recipes, runs, tuning
+from lifline.cli import demo, models, recipes, runs, tuning
 from lifline.command import INTERRUPTED, run_command
 from lifline.errors import LiflineError
 
@@ -14,7 +14,7 @@ def commands() -> typer.Typer:
         rich_markup_mode=None,
         help="What is not a stage of the pipeline; `dvc repro` runs the stages. Run it anywhere in the repository.",
     )
-    for group in (recipes, tuning, runs, models):
+    for group in (recipes, tuning, runs, models, demo):
         app.add_typer(group.app)
     return app
 

@@ -125,3 +125,21 @@ def serve(
     from lifline.serving.server import serve as answer
 
     answer(Predictor(model), port)
+
+
+@app.command()
+def page(
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write it; made where it is not there.")],
+    model: Model = None,
+) -> None:
+    """Write the page of `lifline serve` so that it needs no server: opened from a folder, it answers in the browser.
+
+    lifline page --output page
+
+    The network and ONNX Runtime for browsers, which npm fetches once, are in files beside it, some 9 MB. Pictures are
+    prepared as by the server where they show one character or object on an even ground.
+    """
+    from lifline.serving.predictor import Predictor
+    from lifline.serving.static_page import write_page
+
+    print(f"{write_page(Predictor(model), output)}: open it in a browser; the folder holds all that it needs")

@@ -48,7 +48,7 @@ def _distorted(images: Tensor, params: AugmentationParams, generator: torch.Gene
     height, width = images.shape[-2:]
     coefficients = _draw_coefficients(len(images), height, width, params, generator)
     coefficients = coefficients.to(images.device, non_blocking=images.is_cuda)
-    places = (_basis(height, width, images.device) @ coefficients).unflatten(1, (height, width))
+    places = (coefficients.mT @ _basis(height, width, images.device)).mT.unflatten(1, (height, width))
     return grid_sample(images, places, mode="bicubic", align_corners=False).clamp(0, 1)
 
 
@@ -75,11 +75,11 @@ def _draw_coefficients(
 
 @cache
 def _basis(height: int, width: int, device: torch.device) -> Tensor:
-    """Return the functions' values at each pixel, `[H * W, 3 + nodes]`."""
+    """Return the functions' values at each pixel, `[3 + nodes, H * W]`."""
     y, x = torch.meshgrid(_centres(height), _centres(width), indexing="ij")
     nodes = torch.eye(NODES_PER_SIDE**2).unflatten(1, (1, NODES_PER_SIDE, NODES_PER_SIDE))
     bumps = interpolate(nodes, size=(height, width), mode="bicubic", align_corners=True).squeeze(1)
-    return torch.cat([torch.stack([torch.ones_like(x), x, y]), bumps]).flatten(1).T.contiguous().to(device)
+    return torch.cat([torch.stack([torch.ones_like(x), x, y]), bumps]).flatten(1).to(device)
 
 
 def _centres(side: int) -> Tensor:

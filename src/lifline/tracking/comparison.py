@@ -1,15 +1,19 @@
 """Runs of MLflow side by side: the params and metrics in which they differ."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from urllib.parse import quote
 
-from mlflow import MlflowClient
+from mlflow import MlflowClient, entities
 
 from lifline.errors import TrackingError
 from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions, read_decisions
-from lifline.tracking.store import all_pages, store
+from lifline.tracking.store import EXPERIMENT, all_pages, open_store, store
+from lifline.tracking.tags import MODEL_TAG
+from lifline.tracking.uri import read_tracking_uri
 
 SHORTEST_PREFIX = 4
 MAX_LISTED = 10
@@ -41,6 +45,27 @@ def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
     """
     with store() as client:
         return [_find(client, name) for name in wanted]
+
+
+def newest_models(count: int) -> list[entities.Run]:
+    """The newest runs of the pipeline that are done and tested, as many at most, each of another model.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
+    """
+    uri = read_tracking_uri()
+    experiment_id = open_store(uri, EXPERIMENT)
+    with store() as client:
+        tested = "attributes.status = 'FINISHED' and metrics.`test/accuracy` >= 0"
+        runs = all_pages(client.search_runs, [experiment_id], tested, order_by=["attributes.start_time DESC"])
+        by_model = {run.data.tags.get(MODEL_TAG): run for run in reversed(list(runs))}
+    return sorted(by_model.values(), key=lambda run: -run.info.start_time)[:count]
+
+
+def comparison_page(runs: Sequence[entities.Run]) -> str:
+    """The UI's page on which runs of the pipeline are compared: what follows `#/` in its address."""
+    ids = json.dumps([run.info.run_id for run in runs], separators=(",", ":"))
+    return f"compare-runs?runs={quote(ids)}&experiments={quote(json.dumps([runs[0].info.experiment_id]))}"
 
 
 def differing_params(runs: Sequence[ComparedRun]) -> list[Difference]:

@@ -1,0 +1,96 @@
+"""A demonstration: a page that asks a trained network, and two of them compared in MLflow's UI, until Ctrl-C."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from lifline.errors import LiflineError
+from lifline.params import read_params
+from lifline.paths import ONNX_MODEL
+from lifline.presets import preset_values
+from lifline.system.ports import HOST, listen
+from lifline.tracking.comparison import comparison_page, newest_models
+from lifline.tracking.registry import NAME
+
+RECIPE = "fast"
+NETWORKS: tuple[Mapping[str, Any], ...] = ({}, {"network.num_steps": 5})
+"""What is compared: the recipe, and with other params."""
+
+LIFLINE = (sys.executable, "-c", "from lifline.cli import main; main()")
+START_SECONDS = 120
+STOP_SECONDS = 10
+
+
+def demo() -> None:
+    """Train what is missing of two networks, serve page and UI on free ports, and print their links.
+
+    A network is trained in a copy (`dvc exp run --temp`): params, models and reports of the working tree stay.
+
+    Raises:
+        LiflineError: a training failed, or a server did not start.
+    """
+    for values in NETWORKS[len(newest_models(len(NETWORKS))) :]:
+        _train(preset_values(RECIPE) | values)
+    runs = newest_models(len(NETWORKS))
+    model = [] if ONNX_MODEL.is_file() else ["--model", f"models:/{NAME}/latest"]
+    with ExitStack() as stack:
+        page = stack.enter_context(_server("serve", *model))
+        ui = stack.enter_context(_server("ui"))
+        links = {"draw a digit": f"{page}/", "compare two networks": f"{ui}/#/{comparison_page(runs)}"}
+        print("\n".join(f"{what}: {link}" for what, link in links.items()) + "\nCtrl-C stops both", flush=True)
+        if {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+            for link in links.values():
+                webbrowser.open(link)
+        while True:
+            time.sleep(1)
+
+
+def _train(values: Mapping[str, Any]) -> None:
+    """Run the pipeline in a copy, with params that differ from those of the working tree."""
+    now = read_params().flat()
+    changes = {name: value for name, value in values.items() if value != now[name]} | {"export.formats": "[onnx]"}
+    sets = [part for name, value in changes.items() for part in ("-S", f"{name}={value}")]
+    print(f"training {RECIPE}, {values['network.num_steps']} steps", flush=True)
+    with subprocess.Popen([sys.executable, "-m", "dvc", "exp", "run", "--temp", *sets]) as training:
+        try:
+            code = training.wait()
+        except KeyboardInterrupt:
+            training.wait()  # it was interrupted, too, and tidies up
+            raise
+    if code:
+        raise LiflineError(f"`dvc exp run --temp` ended with {code}; what it printed tells why")
+
+
+@contextmanager
+def _server(command: str, *arguments: str) -> Iterator[str]:
+    """Run a command of lifline's that serves, on a free port; yields its address once it answers."""
+    with listen(0) as free:
+        port = free.getsockname()[1]
+    address = f"http://{HOST}:{port}"
+    server = subprocess.Popen([*LIFLINE, command, "--port", str(port), *arguments], stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(f"{address}/health", server, command)
+        yield address
+    finally:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_SECONDS)
+        server.kill()
+        server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], command: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - of this machine
+            return
+        time.sleep(0.2)
+    raise LiflineError(f"`lifline {command}` does not answer at {url}; what it printed tells why")
