@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all tools tune bench docs docs-serve lint lock ui dashboard clean
+.PHONY: help repro test test-all tools tune bench docs docs-serve tutorial lint lock ui dashboard clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(BENCH_INSTALLED)  ## race lifline against other libraries, write benchm
 docs: $(DOCS_INSTALLED)  ## write what code writes in docs/, and build the site: site/index.html
 	python -m docs.tools.params
 	mkdocs build --strict --quiet
+
+tutorial: $(INSTALLED)  ## run docs/tutorial.md, and write the outputs and figures that it shows
+	python -m docs.tools.tutorial
 
 docs-serve: $(DOCS_INSTALLED)  ## serve the site, and build it anew at each change: http://127.0.0.1:8001
 	mkdocs serve --dev-addr 127.0.0.1:8001

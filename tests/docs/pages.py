@@ -10,6 +10,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_MESSAGES = re.compile(r"^\| `.*?` \|", re.MULTILINE)
+"""The first column of a table, as far as it is code; in troubleshooting what an error says."""
+
 _COMMENT = re.compile(r"\s+#.*")
 
 
@@ -21,8 +24,9 @@ class Said(NamedTuple):
 
 
 def prose_of(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return _FENCED.sub("", page.read_text())
+    """A page without its fenced blocks, and without messages of errors."""
+    prose = _FENCED.sub("", page.read_text())
+    return _MESSAGES.sub("|  |", prose) if page.stem == "troubleshooting" else prose
 
 
 def code_in_prose() -> list[Said]:
@@ -48,7 +52,7 @@ def commands() -> list[Said]:
     found = [
         Said(said.page, part.strip()) for said in [*lines, *code_in_prose()] for part in re.split(r"&&|;", said.text)
     ]
-    return [said for said in found if said.text]
+    return list({said.text: said for said in found if said.text}.values())
 
 
 def anchors_of(page: Path) -> set[str]:
