@@ -2,16 +2,17 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
+DOCS_INSTALLED := .venv/docs-installed
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro demo test test-all tools tune bench lint lock ui dashboard clean
+.PHONY: help repro demo test test-all tools tune bench docs docs-serve tutorial lint lock ui dashboard clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
@@ -38,14 +39,25 @@ tune: $(INSTALLED)  ## search tune.space of params.yaml with Optuna: 30 trials
 bench: $(BENCH_INSTALLED)  ## race lifline against other libraries, write benchmarks/results/
 	python -m benchmarks
 
+docs: $(DOCS_INSTALLED)  ## write what code writes in docs/, and build the site: site/index.html
+	python -m docs.tools.params
+	mkdocs build --strict --quiet
+
+tutorial: $(INSTALLED)  ## run docs/tutorial.md, and write the outputs and figures that it shows
+	python -m docs.tools.tutorial
+
+docs-serve: $(DOCS_INSTALLED)  ## serve the site, and build it anew at each change: http://127.0.0.1:8001
+	mkdocs serve --dev-addr 127.0.0.1:8001
+
 lint: $(INSTALLED)  ## check style and types
 	ruff check .
 	ruff format --check .
 	mypy
 
-lock: $(INSTALLED)  ## renew requirements.lock and requirements-bench.lock from pyproject.toml
+lock: $(INSTALLED)  ## renew the lock files from pyproject.toml
 	$(LOCK) --upgrade --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade --group bench pyproject.toml --constraint requirements.lock --output-file requirements-bench.lock
+	$(LOCK) --upgrade --group docs pyproject.toml --constraint requirements.lock --output-file requirements-docs.lock
 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	lifline ui
@@ -55,7 +67,7 @@ dashboard: $(INSTALLED)  ## serve optuna-dashboard on the studies: optuna.journa
 	optuna-dashboard --host 127.0.0.1 --port 8080 "$${LIFLINE_STORAGE:-optuna.journal}"
 
 clean:  ## remove the environment and caches; keep data, models and runs
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots src/*.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dvc_plots site src/*.egg-info
 	find src pipeline tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml
@@ -67,4 +79,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	pip install --quiet --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
+	pip install --quiet --require-hashes -r requirements-docs.lock
 	@touch $@

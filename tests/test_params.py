@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifline.errors import ParamsError
-from lifline.params import all_fields, describe_field, read_params
-from tests.conftest import ROOT, write_tutorial_params
+from lifline.params import all_fields, read_params
+from tests.conftest import write_tutorial_params
 
 with TemporaryDirectory() as folder:
     write_tutorial_params(Path(folder))
@@ -283,15 +283,3 @@ def test_values_are_replaced_by_name(params):
         params.with_values({"network.betta": 0.5})
     with pytest.raises(ParamsError, match=r"^netwrk is unknown"):
         params.with_values({"netwrk.beta": 0.5})
-
-
-def test_the_readme_describes_every_param_with_its_default():
-    params = read_params(ROOT / "params.yaml")
-    readme = (ROOT / "README.md").read_text()
-    champion = {f"champion.{name}": value for name, value in params.champion}
-    defaults = params.flat() | champion | {"tune.epochs": params.tune.epochs, "tune.space": "above"}
-    for name, field in all_fields():
-        default = str(defaults[name])
-        shown = default.lower() if field.annotation is bool else default
-        row = f"| `{name}` | {shown} | {describe_field(field)} | {field.description} |"
-        assert row in readme

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 
+from docs.tools.snippets import snippets_of
 from lifline.data.datasets import load_dataset
 from lifline.params import read_params
 from lifline.paths import DATA
@@ -235,12 +236,11 @@ def test_a_clone_that_has_the_outputs_from_a_cache_registers_what_it_has(clone, 
     assert copy.git("status", "--porcelain") == ""
 
 
-def test_the_readmes_programs_run(champion):
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(programs) == 2
-    done = [run_python(program, cwd=champion.folder, env=champion.environment) for program in programs]
-    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 2
-    assert re.match(r"\[\d\]", done[0].stdout)
+def test_the_program_that_asks_the_champion_runs(champion):
+    [program] = [each.program.text for each in snippets_of((ROOT / "docs/models.md").read_text())]
+    done = run_python(program, cwd=champion.folder, env=champion.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"\[\d\]", done.stdout)
 
 
 def test_the_onnx_file_says_what_it_is(clone):

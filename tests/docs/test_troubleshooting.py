@@ -1,0 +1,87 @@
+"""Every message that an error may have is told of, and no other."""
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from docs.tools.snippets import ROOT
+from lifline import errors
+from tests.docs.pages import anchors_of
+
+PAGE = ROOT / "docs/troubleshooting.md"
+HELPERS = {"DamagedError", "LayersError"}
+"""What is told with more words around it, as one of lifline's errors."""
+
+KINDS = HELPERS | {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.LiflineError)
+}
+LEAST = 3
+"""Letters that a message has of its own; with fewer it only passes another on."""
+
+
+@cache
+def messages() -> dict[str, set[str]]:
+    """Each message of the sources, `{}` in place of what differs, with the kinds of errors that have it."""
+    found = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in KINDS and node.args:
+                message = " ".join(template(node.args[0]).replace("`", "").split())
+                if len(re.findall(r"[a-z]", message.replace("{}", ""))) >= LEAST:
+                    found.setdefault(message, set()).add(node.func.id)
+    return found
+
+
+def template(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(template(part) for part in node.values)
+    return "{}"
+
+
+@cache
+def documented() -> dict[str, re.Pattern[str]]:
+    """The messages of the page, as patterns: `…` stands for anything."""
+    rows = re.findall(r"^\| (`.*?`) \| ", PAGE.read_text(), flags=re.MULTILINE)
+    shown = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    whole = {each: each.removeprefix("… ") for each in shown}  # the name before a message may be put there by others
+    return {each: re.compile(".*" + ".*".join(map(re.escape, whole[each].split("…")))) for each in shown}
+
+
+OF_THE_COMMAND = "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
+
+
+@pytest.mark.parametrize("shown", [each for each in documented() if each != OF_THE_COMMAND])
+def test_a_message_of_the_page_is_one_of_the_code(shown):
+    shown_by_code = [
+        message.replace("{} is missing; stages", "params.yaml is missing; stages") for message in messages()
+    ]
+    assert any(documented()[shown].fullmatch(message) for message in shown_by_code), shown
+
+
+def test_what_a_command_says_by_itself_is_there():
+    command = (ROOT / "src/lifline/command.py").read_text()
+    assert OF_THE_COMMAND in command
+    assert '_say("interrupted")' in command or '"interrupted' in command
+
+
+def test_every_message_of_the_code_is_on_the_page():
+    missing = {message for message in messages() if not any(each.fullmatch(message) for each in documented().values())}
+    assert missing == set()
+
+
+def test_every_kind_of_error_has_messages_there():
+    kinds = {
+        kind
+        for message, raised in messages().items()
+        for kind in raised
+        if any(each.fullmatch(message) for each in documented().values())
+    }
+    assert kinds == KINDS
+
+
+def test_causes_are_headings():
+    assert {"params", "data", "training", "studies"} <= anchors_of(PAGE)

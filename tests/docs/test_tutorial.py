@@ -1,0 +1,67 @@
+"""The tutorial runs: its programs in one session, and its commands in one repository."""
+
+import re
+import shlex
+from contextlib import chdir
+
+import pytest
+
+from docs.tools import tutorial
+from docs.tools.snippets import blocks_of
+from lifline.data.datasets import save_dataset
+from lifline.paths import DATA
+from lifline.presets import change_params
+from tests.conftest import MNIST, first
+from tests.docs.test_snippets import check
+from tests.pipeline.test_pipeline import SMALL, copy_of_this_repository
+
+VALIDATION = "split_off_validation(dataset.train, 5_000)"
+PIPELINE = tutorial.PAGE.read_text().partition("# Part three")[2]
+EXPERIMENT = "undue-coed"
+"""What DVC happened to call it."""
+
+
+def test_its_programs_run_on_few_images_and_its_figures_are_drawn_of_them(tmp_path, mnist, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_dataset(MNIST, first(mnist.train, 300), first(mnist.test, 20), DATA)
+    text = tutorial.PAGE.read_text()
+    assert VALIDATION in text
+    page, names = tmp_path / "few.md", {}
+    page.write_text(text.replace(VALIDATION, "split_off_validation(dataset.train, 100)"))
+    check(page, names, exact=False)
+    drawn = {f"tutorial/{name}" for name in tutorial.draw(names)}
+    assert drawn == set(re.findall(r"\]\((tutorial/\w+\.png)\)", text))
+
+
+@pytest.mark.slow
+def test_its_programs_give_what_it_shows(tmp_path, mnist_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    DATA.parent.mkdir()
+    DATA.symlink_to(mnist_file)
+    check(tutorial.PAGE, {})
+
+
+@pytest.mark.slow
+def test_its_commands_run_in_order_with_a_smaller_network(tmp_path, idx_folder):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/small").symlink_to(idx_folder)
+    clone = copy_of_this_repository(tmp_path, SMALL)
+    for block in blocks_of(PIPELINE):
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                run_line(clone, shlex.split(line, comments=True))
+    assert "champion" in clone.run("lifline", "versions")
+
+
+def run_line(clone, words):
+    if words[:2] == ["lifline", "serve"]:
+        return
+    if words[0] == "git":
+        clone.git(*words[1:])
+        return
+    names = [run.info.run_name for run in clone.runs()] if EXPERIMENT in " ".join(words) else []
+    words = [next(name for name in names if "loss rate_mse" in name) if EXPERIMENT in word else word for word in words]
+    clone.run(*words)
+    if words[:2] == ["lifline", "preset"]:
+        with chdir(clone.folder):
+            change_params(SMALL)
