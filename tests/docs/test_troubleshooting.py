@@ -4,11 +4,8 @@ import ast
 import re
 from functools import cache
 
-import pytest
-
 from docs.tools.snippets import ROOT
 from lifline import errors
-from tests.docs.pages import anchors_of
 
 PAGE = ROOT / "docs/troubleshooting.md"
 HELPERS = {"DamagedError", "LayersError"}
@@ -54,18 +51,15 @@ def documented() -> dict[str, re.Pattern[str]]:
 OF_THE_COMMAND = "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
 
 
-@pytest.mark.parametrize("shown", [each for each in documented() if each != OF_THE_COMMAND])
-def test_a_message_of_the_page_is_one_of_the_code(shown):
-    shown_by_code = [
-        message.replace("{} is missing; stages", "params.yaml is missing; stages") for message in messages()
-    ]
-    assert any(documented()[shown].fullmatch(message) for message in shown_by_code), shown
+def test_every_message_of_the_page_is_one_of_the_code():
+    said = {shown for shown, pattern in documented().items() if any(map(pattern.fullmatch, messages()))}
+    assert documented().keys() - said == {OF_THE_COMMAND}
 
 
 def test_what_a_command_says_by_itself_is_there():
     command = (ROOT / "src/lifline/command.py").read_text()
     assert OF_THE_COMMAND in command
-    assert '_say("interrupted")' in command or '"interrupted' in command
+    assert "interrupted" in command
 
 
 def test_every_message_of_the_code_is_on_the_page():
@@ -81,7 +75,3 @@ def test_every_kind_of_error_has_messages_there():
         if any(each.fullmatch(message) for each in documented().values())
     }
     assert kinds == KINDS
-
-
-def test_causes_are_headings():
-    assert {"params", "data", "training", "studies"} <= anchors_of(PAGE)

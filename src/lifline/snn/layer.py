@@ -84,7 +84,7 @@ class SpikingLayer(nn.Module):
         current = self.projection(images)
         if pooling := self.layer.pooling:
             current = POOLS[pooling.kind](current, pooling.size)
-        return current.unflatten(0, before)
+        return current.view(*before, *current.shape[1:])
 
     def fire(self, current: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
         """Return spikes and membrane, `[T, B, *shape]`, for a current at every step or, with `num_steps`, at all."""
