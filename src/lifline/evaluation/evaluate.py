@@ -13,6 +13,7 @@ from lifline.evaluation.report import EvaluationMetrics, EvaluationReport, Stop
 from lifline.layers import OUTPUT, layer_names
 from lifline.models.model import Model, run_over
 from lifline.snn.decoding import decode
+from lifline.snn.firing import Firing, firing_of
 
 PICOJOULES_PER_MULTIPLY_ACCUMULATE = 4.6
 PICOJOULES_PER_ADDITION = 0.9
@@ -65,6 +66,8 @@ class Evaluation(NamedTuple):
     spikes: dict[str, Tensor]
     """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
 
+    firing: Firing
+
     @property
     def decided(self) -> Tensor:
         """The classes under the configured decoding, int64, one for each image."""
@@ -92,6 +95,10 @@ class Evaluation(NamedTuple):
             multiply_accumulates_per_image=self._multiply_accumulates_per_image(),
             energy_nanojoules_per_image=self._nanojoules_per_image(),
             silent_hidden_neurons=(hidden == 0).double().mean().item(),
+            silent_neurons=self.firing.silent,
+            saturated_neurons=self.firing.saturated,
+            silent_outputs=self.firing.silent_outputs,
+            ties=self.firing.ties,
             beta=self.beta,
         )
 
@@ -167,8 +174,9 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         if is_coded:
             input_spikes += look.inputs.count_nonzero((0, 1)).flatten().cpu()
     decided = torch.cat(predictions[model.params.decoding])
-    by_layer = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
-    names = layer_names(len(by_layer))
+    sums = [torch.stack(of_batches).sum(0).cpu() for of_batches in zip(*spikes, strict=True)]
+    names = layer_names(len(sums))
+    by_layer, counts_of_images = dict(zip(names, sums, strict=True)), torch.cat(output_counts)
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
@@ -176,10 +184,11 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         class_names=model.dataset.class_names,
         input_spikes=input_spikes if is_coded else None,
         fan_outs=[layer.fan_out().flatten() for layer in network.layers],
-        confidences=_shares(torch.cat(output_counts), decided).cpu(),
+        confidences=_shares(counts_of_images, decided).cpu(),
         num_steps=num_steps or network.num_steps,
         beta={name: layer.decay() for name, layer in zip(names, network.layers, strict=True)},
-        spikes=dict(zip(names, by_layer, strict=True)),
+        spikes=by_layer,
+        firing=firing_of(by_layer, counts_of_images, num_steps or network.num_steps),
     )
 
 

@@ -7,7 +7,7 @@ from mlflow import MlflowClient, entities
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lifline.layers import describe_network
-from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG
+from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG, WARNINGS_TAG
 
 MAX_CHILDREN = 10
 """In a run's description."""
@@ -76,6 +76,7 @@ def describe_run(
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
     parts.append(f"Recipe {run.tags.get(RECIPE_TAG)}: {network}, seed {run.params.get('train.seed')}.")
+    parts += [f"Warning: {warning}." for warning in run.tags.get(WARNINGS_TAG, "").splitlines()]
     if children:
         if has_more_children:
             parts.append(f"The best {len(children)} by validation accuracy:")

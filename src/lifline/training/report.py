@@ -4,6 +4,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from lifline.layers import layer_names
+from lifline.training.health import Health
 
 
 class EpochReport(NamedTuple):
@@ -35,11 +36,14 @@ class EpochReport(NamedTuple):
     betas: list[float]
     """Membrane decay of each layer after the epoch where it is learned; else empty."""
 
+    health: Health
+
     def as_metrics(self) -> dict[str, dict[str, float]]:
         """The figures that do not depend on the clock, by part of the data."""
         return {
             "train": self._losses(fmean(self.losses)) | {"accuracy": self.train_accuracy},
             "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
+            "health": self.health._asdict(),
         } | ({"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {})
 
     def _losses(self, loss: float) -> dict[str, float]:
