@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lifline.data.images import LabelledImages
+from lifline.models.model import CODING_SEED
 from lifline.params import read_params
 from lifline.snn import Lif, SpikingNetwork
 from lifline.training.fit import TrainingState, fit

@@ -49,7 +49,10 @@ class Health(NamedTuple):
     """
 
     update_ratio: dict[str, float]
-    """How far the weights moved in the epoch, per optimizer step: norm of the difference over norm of the weights."""
+    """Norm of what the epoch added to the weights over their norm before, for one optimizer step.
+
+    That is over the root of the number of steps, since random updates lead so far: epochs of any length compare.
+    """
 
 
 def weights_of(network: SpikingNetwork) -> list[Tensor]:
@@ -74,7 +77,9 @@ def measure_health(
     def by_layer(figure: Callable[[SpikingLayer], float]) -> dict[str, float]:
         return {name: figure(layer) for name, layer in zip(names, network.layers, strict=True)}
 
-    moved = (_moved(old, new) / num_steps_taken for old, new in zip(before, weights_of(network), strict=True))
+    moved = (
+        _moved(old, new) / math.sqrt(num_steps_taken) for old, new in zip(before, weights_of(network), strict=True)
+    )
     return Health(
         **firing._asdict(),
         gradient_norm=by_layer(_gradient_norm),
