@@ -21,7 +21,13 @@ from tests.conftest import MNIST, ROOT, assert_one_line_error, first, once
 from tests.tracking.runs import all_runs
 
 CPU = torch.device("cpu")
-QUICK = {"network.layers": "50", "train.batch_size": 32, "data.validation_size": 300}
+QUICK = {
+    "network.layers": "50",
+    "train.batch_size": 32,
+    "data.validation_size": 300,
+    **dict.fromkeys(("augmentation.rotation", "augmentation.scale", "augmentation.shear", "augmentation.shift"), 0.0),
+    "augmentation.elastic": 0.0,
+}
 DEEP = {"network.layers": "20-20-20-20-20-20"}
 THROUGH = {"network.surrogate": "straight_through", "network.beta": 1.0}
 
@@ -76,7 +82,7 @@ def few(mnist) -> Dataset:
 
 @pytest.fixture
 def quick(params):
-    """The preset `fast`, for fewer neurons and images."""
+    """The preset `fast`, for fewer neurons and images, as they are."""
     return params.with_values(preset_values("fast") | QUICK)
 
 
@@ -84,8 +90,11 @@ def names(params, data):
     return [finding.name for finding in examine_recipe(params, data, CPU).findings]
 
 
-def test_a_recipe_that_learns_raises_no_alarm(quick, few):
-    examined = examine_recipe(quick, few, CPU)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("preset", ["fast", "tutorial"])
+def test_a_recipe_that_learns_raises_no_alarm(params, few, preset, seed):
+    """For fewer neurons and images; the slow tests take the presets as they are."""
+    examined = examine_recipe(params.with_values(preset_values(preset) | QUICK | {"train.seed": seed}), few, CPU)
     assert examined.findings == []
     assert (examined.iterations, examined.saw_data) == (STEPS, True)
 

@@ -15,7 +15,9 @@ from lifline.tracking.tags import FAILURE_TAG
 from lifline.training.diagnosis import Figures
 from lifline.training.health import Health
 
-PREFIX = "health/"
+PREFIX = "train/health/"
+"""Behind test/accuracy in the alphabet: MLflow's comparison shows the first rows alone."""
+
 TRAINING_FAILED = "TrainingError: "
 
 

@@ -1,7 +1,7 @@
 """What a training tells after each epoch."""
 
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lifline.layers import layer_names
 from lifline.training.health import Health
@@ -38,13 +38,16 @@ class EpochReport(NamedTuple):
 
     health: Health
 
-    def as_metrics(self) -> dict[str, dict[str, float]]:
+    def as_metrics(self) -> dict[str, dict[str, Any]]:
         """The figures that do not depend on the clock, by part of the data."""
-        return {
-            "train": self._losses(fmean(self.losses)) | {"accuracy": self.train_accuracy},
+        train = {"accuracy": self.train_accuracy, "health": self.health._asdict()}
+        metrics: dict[str, dict[str, Any]] = {
+            "train": {**self._losses(fmean(self.losses)), **train},
             "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
-            "health": self.health._asdict(),
-        } | ({"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {})
+        }
+        return metrics | (
+            {"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {}
+        )
 
     def _losses(self, loss: float) -> dict[str, float]:
         """Losses at different numbers of steps compare only per step."""
