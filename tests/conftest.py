@@ -31,6 +31,7 @@ from lifline.paths import DATA, MODEL
 from lifline.presets import change_params, preset_values
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING
+from lifline.training.health import Health
 from tests.disks import disk
 from tests.download.own_data import encode_idx
 from tests.no_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
@@ -183,6 +184,18 @@ def write_tutorial_params(folder: Path, values: Mapping[str, Any] | None = None)
     shutil.copytree(ROOT / "presets", folder / "presets", dirs_exist_ok=True)
     with chdir(folder):
         change_params(preset_values("tutorial") | dict(values or {}))
+
+
+HEALTHY = Health(
+    silent={"hidden_1": 0.1, "output": 0.0},
+    saturated={"hidden_1": 0.01, "output": 0.0},
+    silent_outputs=0.0,
+    ties=0.05,
+    gradient_norm={"hidden_1": 0.2, "output": 0.1},
+    gradient_passed={"hidden_1": 0.2, "output": 0.1},
+    update_ratio={"hidden_1": 0.01, "output": 0.005},
+)
+"""Of a network with a hidden layer that learns."""
 
 
 def blank(_figure: Figure) -> bytes:

@@ -46,6 +46,12 @@ def test_counts_as_a_look_at_each_image_alone(model, test_images):
     ) == pytest.approx(correct["rate"])
     assert metrics["silent_hidden_neurons"] == (counts.sum(0) == 0).sum().item() / 40
     assert 0 < metrics["silent_hidden_neurons"] < 1
+    assert metrics["silent_neurons"]["hidden_1"] == metrics["silent_hidden_neurons"]
+    assert metrics["saturated_neurons"]["hidden_1"] == (counts.sum(0) >= 0.9 * 6 * 1203).sum().item() / 40
+    answers = record.spikes.sum(0)
+    most = answers.amax(1, keepdim=True)
+    assert metrics["silent_outputs"] == (answers.sum(1) == 0).sum().item() / 1203
+    assert metrics["ties"] == (((answers == most).sum(1) > 1) & (answers.sum(1) > 0)).sum().item() / 1203
 
 
 def test_a_neuron_without_input_is_silent(model, test_images):

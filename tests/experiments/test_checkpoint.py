@@ -22,7 +22,7 @@ from lifline.presets import change_params
 from lifline.system.locks import locked
 from lifline.training.fit import TrainingState
 from lifline.training.report import EpochReport
-from tests.conftest import MNIST, assert_one_line_error, changed, stage_process
+from tests.conftest import HEALTHY, MNIST, assert_one_line_error, changed, stage_process
 from tests.tracking.runs import all_runs, wait_for
 
 OUTPUTS = (MODEL, LOSS, TRAIN_METRICS)
@@ -206,8 +206,8 @@ def test_losses_come_back_to_the_bit(workspace):
     losses = torch.rand(7).tolist()
     state = fresh(params)
     state.reports = [
-        EpochReport(1, 4, losses[:4], 0.1, 0.2, 0.3, 1 / 3, 5.0, 4, []),
-        EpochReport(2, 7, losses[4:], 0.2, 0.1, 0.4, 1 / 7, 5.0, 4, []),
+        EpochReport(1, 4, losses[:4], 0.1, 0.2, 0.3, 1 / 3, 5.0, 4, [], HEALTHY),
+        EpochReport(2, 7, losses[4:], 0.2, 0.1, 0.4, 1 / 7, 5.0, 4, [], HEALTHY),
     ]
     with checkpoint_of(params, IMAGES, CPU) as checkpoint:
         checkpoint.save(state)

@@ -23,7 +23,7 @@ from lifline.system.locks import locked
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
-from tests.conftest import ROOT, assert_one_line_error, stage_process
+from tests.conftest import HEALTHY, ROOT, assert_one_line_error, stage_process
 from tests.tracking.runs import all_runs, artifacts, endless, measured, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
@@ -42,6 +42,7 @@ def epoch_report(**values):
             "seconds": 2.0,
             "steps_per_loss": 4,
             "betas": [],
+            "health": HEALTHY,
             **values,
         }
     )

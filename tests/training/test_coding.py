@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lifline.data.images import LabelledImages
+from lifline.models.model import CODING_SEED
 from lifline.params import read_params
 from lifline.snn import Lif, SpikingNetwork
 from lifline.training.fit import TrainingState, fit
@@ -85,10 +86,10 @@ def test_each_batch_is_drawn_anew(monkeypatch):
 
     monkeypatch.setattr(SpikingNetwork, "encode", noted)
     trained(small("rate"))
-    of_validation = seeds[7::8]  # after the 7 batches of an epoch
-    del seeds[7::8]
-    assert len(set(seeds)) == len(seeds) == 14
-    assert len(set(of_validation)) == 1
+    epochs = [seeds[:9], seeds[9:]]  # of 7 batches, a validation and a look at the network's health
+    of_batches = [seed for epoch in epochs for seed in epoch[:7]]
+    assert len(set(of_batches)) == 14
+    assert {seed for epoch in epochs for seed in epoch[7:]} == {CODING_SEED}
 
 
 @pytest.mark.parametrize("coding", CODINGS)

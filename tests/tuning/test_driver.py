@@ -19,6 +19,7 @@ from lifline.tuning import driver, figures, journal, workers
 from lifline.tuning import trial as training_of_trials
 from lifline.tuning.study import DRIVER, TRAINED, counted, is_retried, retry_of
 from lifline.tuning.trial import Score
+from tests.conftest import HEALTHY
 from tests.tuning.studies import (
     LIFLINE,
     Silent,
@@ -42,7 +43,7 @@ class FakeTraining:
         accuracy = 1 - abs(params.network.beta - 0.8)
         for epoch in (1, 2):
             self.during()
-            yield EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
+            yield EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [], HEALTHY)
         yield Score(accuracy, {}, {"synaptic_operations_per_image": 1.0})
 
 

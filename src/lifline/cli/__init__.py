@@ -1,5 +1,7 @@
 """The `lifline` command: what is not a stage of the pipeline. Each module has the commands on one thing."""
 
+import sys
+
 import typer
 
 from lifline.cli import demo, models, recipes, runs, tuning
@@ -20,7 +22,7 @@ def commands() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command that is asked for; errors are one line, exit code 2."""
+    """Run the command that is asked for; errors are one line, exit code 2; what `doctor` finds is exit code 1."""
     run_command(_run)
 
 
@@ -31,3 +33,5 @@ def _run() -> None:
         raise LiflineError(f"{error.format_message().rstrip('.')}; `lifline --help` tells what there is") from None
     if exit_code == INTERRUPTED:
         raise KeyboardInterrupt
+    if exit_code:
+        sys.exit(exit_code)

@@ -10,6 +10,7 @@ from lifline.errors import LiflineError
 from lifline.paths import working_copy
 
 MAX_SEEDS = 1000
+SOMETHING_FOUND = 1
 
 app = typer.Typer()
 
@@ -57,3 +58,39 @@ def seeds(
     for name, figures in summary.items():
         print(f"{name:<20}" + "  ".join(f"{figure} {value:.2%}" for figure, value in figures.items()))
     write_json(written, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
+
+
+@app.command()
+def doctor(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="Of MLflow, by id, beginning of an id, or name; else params.yaml."),
+    ] = None,
+) -> None:
+    """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
+
+    Without RUN the params are trained for about 200 optimizer steps, of which nothing is kept. The data is looked at,
+    too; for a RUN where it is the data that is here. Causes come before what they may cause.
+    Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
+    """
+    import time
+
+    from lifline.data.datasets import load_dataset
+    from lifline.device import choose_device
+    from lifline.experiments.doctor import examine_recipe, examine_run
+    from lifline.params import read_params
+    from lifline.paths import DATA
+
+    os.chdir(working_copy())
+    params, started = read_params(), time.perf_counter()
+    if run is None:
+        examined = examine_recipe(params, load_dataset(DATA), choose_device(params.train.device))
+    else:
+        examined = examine_run(run, params)
+    for finding in examined.findings:
+        print(f"{finding.name}: {finding.figure}\n  {finding.advice}")
+    seen = f"{examined.iterations} optimizer steps" + (" and the data" if examined.saw_data else "; not the data")
+    how_many = len(examined.findings) or "nothing"
+    print(f"found {how_many} in {seen}, {time.perf_counter() - started:.0f} s")
+    if examined.findings:
+        raise typer.Exit(SOMETHING_FOUND)

@@ -31,6 +31,7 @@ from lifline.evaluation.report import (
 from lifline.layers import OUTPUT, layer_names
 from lifline.models.model import Model, run_over
 from lifline.snn.decoding import decode
+from lifline.snn.firing import Firing, firing_of
 
 DECISION_COLUMNS = ["actual", "predicted"]
 """Of the tables of `Evaluation.class_pairs`."""
@@ -90,6 +91,8 @@ class Evaluation(NamedTuple):
         """By layer, `hidden_1` to `output`: each neuron's spikes over all images and steps, int64 `[N]`."""
         return {name: activity.counts for name, activity in zip(self.beta, self.activities[1:], strict=True)}
 
+    firing: Firing
+
     @property
     def decided(self) -> Tensor:
         """The classes under the configured decoding, int64, one for each image."""
@@ -119,6 +122,10 @@ class Evaluation(NamedTuple):
             energy_with_memory_nanojoules_per_image=lines.spiking.total,
             energy_of_quantised_network_nanojoules_per_image=lines.quantised.total,
             silent_hidden_neurons=(hidden == 0).double().mean().item(),
+            silent_neurons=self.firing.silent,
+            saturated_neurons=self.firing.saturated,
+            silent_outputs=self.firing.silent_outputs,
+            ties=self.firing.ties,
             beta=self.beta,
         )
 
@@ -210,6 +217,8 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         for batches in zip(*totals, strict=True)
     ]
     names = layer_names(len(network.layers))
+    spikes = {name: activity.counts for name, activity in zip(names, activities[1:], strict=True)}
+    counts_of_images = torch.cat(output_counts)
     return Evaluation(
         decoding=model.params.decoding,
         labels=data.labels.cpu(),
@@ -219,9 +228,10 @@ def evaluate(model: Model, data: LabelledImages, num_steps: int | None = None) -
         synapses=[synapses_of(layer) for layer in network.layers],
         footprint=footprint(network),
         activities=activities,
-        confidences=_shares(torch.cat(output_counts), decided).cpu(),
+        confidences=_shares(counts_of_images, decided).cpu(),
         num_steps=num_steps or network.num_steps,
         beta={name: layer.decay() for name, layer in zip(names, network.layers, strict=True)},
+        firing=firing_of(spikes, counts_of_images, num_steps or network.num_steps),
     )
 
 

@@ -50,6 +50,18 @@ class EvaluationMetrics(_Frozen):
     silent_hidden_neurons: Share
     """Hidden neurons that fire for no image."""
 
+    silent_neurons: dict[str, Share]
+    """The same, by layer."""
+
+    saturated_neurons: dict[str, Share]
+    """By layer, neurons that fire at nearly every step of all images."""
+
+    silent_outputs: Share
+    """Images for which no output neuron fires."""
+
+    ties: Share
+    """Images for which several output neurons fire most, and equally often."""
+
     beta: dict[str, Share]
     """Membrane decay by layer, as it was set or learned."""
 

@@ -15,6 +15,7 @@ from lifline.paths import repository_root
 from lifline.system.files import write_bytes
 from lifline.system.locks import LockHeldError, abandoned, locked
 from lifline.training.fit import TrainingState
+from lifline.training.health import Health
 from lifline.training.report import EpochReport
 
 MAX_FILES = 10
@@ -64,7 +65,9 @@ class Checkpoint:
         """Replace what was saved before."""
         tensors = {name: tensor.cpu() for name, tensor in state.tensors().items()}
         tensors["losses"] = torch.tensor([loss for report in state.reports for loss in report.losses])
-        reports = [report._replace(losses=[])._asdict() for report in state.reports]
+        reports = [
+            report._replace(losses=[])._asdict() | {"health": report.health._asdict()} for report in state.reports
+        ]
         header = {"fingerprint": self.fingerprint, "reports": reports}
         write_bytes(self.path, pack(tensors, header))
 
@@ -78,7 +81,7 @@ class Checkpoint:
             tensors, header, _ = unpack(self.path)
             if header.get("fingerprint") != self.fingerprint:
                 raise TrainingError(f"{self.path} is of a training with other params, data or code; remove it")
-            reports = [EpochReport(**report) for report in header["reports"]]
+            reports = [EpochReport(**{**report, "health": Health(**report["health"])}) for report in header["reports"]]
             losses = tensors["losses"].tolist()
             bounds = [0, *(report.iteration for report in reports)]
             with_losses = [

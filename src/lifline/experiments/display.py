@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lifline.system.progress import new_bar
+from lifline.training.diagnosis import Finding
 from lifline.training.fit import Step
 from lifline.training.report import EpochReport
 
@@ -44,6 +45,10 @@ class TrainingDisplay:
             f"accuracy {report.validation_accuracy:.2%}, {report.images_per_second:,.0f} images per second"
         )
         self.progress.console.print(line, highlight=False)
+
+    def show_warning(self, finding: Finding) -> None:
+        """Leave a line about something that is wrong."""
+        self.progress.console.print(f"warning: {finding}", highlight=False, markup=False, soft_wrap=True)
 
     @staticmethod
     def _figures(step: Step) -> str:

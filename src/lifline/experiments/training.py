@@ -9,6 +9,7 @@ from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
 from lifline.params import Params
 from lifline.tracking.run import Run
+from lifline.training.diagnosis import diagnose, figures_of
 from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_training
 
 
@@ -30,9 +31,16 @@ def train_tracked(
         if state.reports:
             display.show_resumption(state.reports[-1])
             run.log_resumption(state.reports)
+        warned: set[str] = set()
         for report in fit(state, training, validation, params, display.show_step):
             checkpoint.save(state)
             display.show_epoch(report)
             run.log_epoch(report)
+            findings = diagnose(figures_of(params, state.reports))
+            for finding in findings:
+                if finding.name not in warned:
+                    display.show_warning(finding)
+            warned |= {finding.name for finding in findings}
+            run.log_warnings(findings)
     run.log_figures(draw_training(state.reports))
     return state

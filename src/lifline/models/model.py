@@ -140,7 +140,7 @@ def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | Non
     Spikes of images that are coded by rate are the same ones on a repeat, and for every network of as many steps.
     """
     generator = torch.Generator(data.images.device).manual_seed(CODING_SEED)
-    for images, labels in batches_in_order(data, _batch_size(network)):
+    for images, labels in batches_in_order(data, images_at_once(network)):
         inputs, steps = network.encode(images, generator=generator)
         if steps is None:
             inputs = inputs[:num_steps]
@@ -149,7 +149,8 @@ def run_over(network: SpikingNetwork, data: LabelledImages, num_steps: int | Non
         yield Look(images, inputs, network.respond(inputs, steps), labels)
 
 
-def _batch_size(network: SpikingNetwork) -> int:
+def images_at_once(network: SpikingNetwork) -> int:
+    """Return how many images a network looks at in one batch where it learns nothing."""
     shapes = [network.input_shape, *(layer.projected_shape for layer in network.layers)]
     num_values = max(map(math.prod, shapes)) * network.num_steps
     return max(1, min(BATCH_SIZE, MAX_VALUES // num_values))

@@ -7,7 +7,7 @@ from mlflow import MlflowClient, entities
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from lifline.layers import describe_network
-from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG
+from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, RECIPE_TAG, WARNINGS_TAG
 
 ENERGY = "energy_with_memory_nanojoules_per_image"
 ENERGY_OF_ORDINARY = "energy_of_quantised_network_nanojoules_per_image"
@@ -80,6 +80,7 @@ def describe_run(
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
     parts.append(f"Recipe {run.tags.get(RECIPE_TAG)}: {network}, seed {run.params.get('train.seed')}.")
+    parts += [f"Warning: {warning}." for warning in run.tags.get(WARNINGS_TAG, "").splitlines()]
     if children:
         if has_more_children:
             parts.append(f"The best {len(children)} by validation accuracy:")

@@ -21,7 +21,8 @@ from lifline.tracking.description import describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
 from lifline.tracking.store import STORE_ERRORS, all_pages
-from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG
+from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG, WARNINGS_TAG
+from lifline.training.diagnosis import Finding
 from lifline.training.report import EpochReport
 
 if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
@@ -79,6 +80,12 @@ class Run:
         self.set_tags({"resumed_after_epoch": str(reports[-1].epoch)})
         for report in reports:
             self.log_epoch(report)
+
+    def log_warnings(self, findings: Sequence[Finding]) -> None:
+        """Tell what is wrong with the training, as after its latest epoch, in place of what was told before."""
+        told = self.read().data.tags.get(WARNINGS_TAG, "")
+        if (warnings := "\n".join(map(str, findings))) != told:
+            self.set_tags({WARNINGS_TAG: warnings})
 
     def log_missing(self, metrics: Mapping[str, Any], *paths: Path) -> None:
         """Log those of these metrics and files that the run does not have."""

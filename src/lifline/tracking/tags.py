@@ -10,6 +10,9 @@ STUDY_TAG = "study"
 TRIAL_TAG = "trial"
 REPEATS_TRIAL_TAG = "repeats_trial"
 FAILURE_TAG = "failure"
+WARNINGS_TAG = "warnings"
+"""What is wrong with a training, a line each, as after its latest epoch."""
+
 DESCRIPTION_TAG = "mlflow.note.content"
 """MLflow's own, which its UI shows as Markdown."""
 

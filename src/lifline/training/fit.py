@@ -18,6 +18,7 @@ from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
 from lifline.snn.loss import SUMMED_OVER_STEPS, Loss
 from lifline.snn.network import Record, SpikingNetwork
+from lifline.training.health import measure_health, not_finite, weights_of
 from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam, learning_rate_at
 from lifline.training.report import EpochReport
@@ -94,17 +95,21 @@ def fit(
         on_step: told of each optimizer step; reading its figures waits for the device.
 
     Raises:
-        TrainingError: the training or validation loss is no longer finite.
+        TrainingError: a loss, a gradient or a weight is no longer finite.
     """
     loss = make_loss(params.train)
     decoding = params.network.decoding
     for epoch in range(len(state.reports) + 1, params.train.epochs + 1):
+        before = weights_of(state.network)
         started = time.perf_counter()
         steps = _epoch(state, training, params, loss, on_step)
         seconds = time.perf_counter() - started
         validated = validate(state.network, validation, loss, decoding)
         if not math.isfinite(validated.loss):
             raise _not_finite(f"validation loss is {validated.loss} after epoch {epoch}", params.train)
+        health = measure_health(state.network, validated.firing, before, len(steps), validation.images)
+        if wrong := not_finite(health):
+            raise _not_finite(f"{wrong} after epoch {epoch}", params.train)
         report = EpochReport(
             epoch=epoch,
             iteration=steps[-1].iteration,
@@ -116,6 +121,7 @@ def fit(
             seconds=seconds,
             steps_per_loss=state.network.num_steps if params.train.loss in SUMMED_OVER_STEPS else 1,
             betas=state.network.learned_betas(),
+            health=health,
         )
         state.reports.append(report)
         yield report

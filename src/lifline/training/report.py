@@ -1,9 +1,10 @@
 """What a training tells after each epoch."""
 
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lifline.layers import layer_names
+from lifline.training.health import Health
 
 
 class EpochReport(NamedTuple):
@@ -35,12 +36,18 @@ class EpochReport(NamedTuple):
     betas: list[float]
     """Membrane decay of each layer after the epoch where it is learned; else empty."""
 
-    def as_metrics(self) -> dict[str, dict[str, float]]:
+    health: Health
+
+    def as_metrics(self) -> dict[str, dict[str, Any]]:
         """The figures that do not depend on the clock, by part of the data."""
-        return {
-            "train": self._losses(fmean(self.losses)) | {"accuracy": self.train_accuracy},
+        train = {"accuracy": self.train_accuracy, "health": self.health._asdict()}
+        metrics: dict[str, dict[str, Any]] = {
+            "train": {**self._losses(fmean(self.losses)), **train},
             "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
-        } | ({"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {})
+        }
+        return metrics | (
+            {"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {}
+        )
 
     def _losses(self, loss: float) -> dict[str, float]:
         """Losses at different numbers of steps compare only per step."""

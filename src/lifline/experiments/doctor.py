@@ -1,0 +1,106 @@
+"""A look at why a network does not learn: at a recipe, by training it a little, or at a run that MLflow keeps."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+from lifline.data.datasets import Dataset, load_dataset
+from lifline.data.images import LabelledImages, split_off_validation
+from lifline.data.inspection import inspect_dataset
+from lifline.errors import DataError, TrainingError
+from lifline.experiments.display import TrainingDisplay, training_display
+from lifline.params import Params
+from lifline.paths import DATA
+from lifline.tracking.health import figures_of_run
+from lifline.training.diagnosis import Figures, Finding, diagnose, figures_of
+from lifline.training.fit import fit, new_training
+
+STEPS = 200
+"""Optimizer steps that a recipe is trained for, in epochs of a few of them."""
+
+STEPS_PER_EPOCH = 50
+MAX_VALIDATED = 1_000
+"""Validation images that are looked at after each."""
+
+
+class Examination(NamedTuple):
+    """What was found, and by how much of a training."""
+
+    findings: list[Finding]
+    iterations: int
+    """Optimizer steps that were looked at."""
+
+    saw_data: bool
+
+
+def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Examination:
+    """Train a recipe for a few steps, at its highest learning rate, and judge that and its data; nothing is kept.
+
+    Raises:
+        ParamsError, DataError: as a training.
+    """
+    training, validation = split_off_validation(dataset.train, params.data.validation_size)
+    training, validation = (
+        _first(part, count).to(device)
+        for part, count in ((training, STEPS_PER_EPOCH * params.train.batch_size), (validation, MAX_VALIDATED))
+    )
+    short = _shortened(params, math.ceil(len(training.labels) / params.train.batch_size))
+    state, failure = new_training(short, dataset.info, device), ""
+    with _display(short, training) as display:
+        try:
+            for _ in fit(state, training, validation, short, display.show_step):
+                pass
+        except TrainingError as error:
+            failure = str(error)
+    figures = figures_of(params, state.reports, failure)._replace(data=inspect_dataset(dataset))
+    return _examined(figures)
+
+
+def examine_run(name: str, params: Params) -> Examination:
+    """Judge a training by what its run of MLflow has, and the data where it is the one that is here.
+
+    Args:
+        name: an id, its beginning, or a name, as for `lifline compare`.
+        params: those that the run does not have are taken from here.
+
+    Raises:
+        TrackingError: there is no such run, it is of no training, or MLflow cannot be reached.
+    """
+    figures, data_sha256 = figures_of_run(name, params)
+    try:
+        dataset = load_dataset(DATA)
+    except DataError:
+        return _examined(figures)
+    if dataset.sha256 == data_sha256:
+        figures = figures._replace(data=inspect_dataset(dataset))
+    return _examined(figures)
+
+
+def _examined(figures: Figures) -> Examination:
+    return Examination(diagnose(figures), figures.iterations, figures.data is not None)
+
+
+def _shortened(params: Params, steps_per_epoch: int) -> Params:
+    """The recipe in fewer and shorter epochs; the learning rate rises in the first, if so, and stays."""
+    epochs = math.ceil(STEPS / steps_per_epoch)
+    return params.with_values(
+        {
+            "train.epochs": epochs,
+            "train.warmup_epochs": min(params.train.warmup_epochs, epochs / 4),
+            "train.schedule": "constant",
+        }
+    )
+
+
+@contextmanager
+def _display(params: Params, training: LabelledImages) -> Iterator[TrainingDisplay]:
+    steps = params.train.epochs * math.ceil(len(training.labels) / params.train.batch_size)
+    with training_display(steps) as display:
+        yield display
+
+
+def _first(data: LabelledImages, count: int) -> LabelledImages:
+    return LabelledImages(data.images[:count], data.labels[:count])

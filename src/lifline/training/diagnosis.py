@@ -1,0 +1,251 @@
+"""What is wrong with a training, the figure that shows it, and the param to change.
+
+Causes come before what they may cause: a learning rate that is too high kills layers, too.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from lifline.data.inspection import DataFigures
+from lifline.layers import OUTPUT
+from lifline.params import Params
+from lifline.training.health import Health
+from lifline.training.report import EpochReport
+
+MIN_ITERATIONS = 100
+"""Optimizer steps before which a network is not judged."""
+
+MAX_OVERLAP = 0.01
+MIN_BRIGHTNESS = 0.125
+MAX_UPDATE_RATIO = 1.0
+MIN_UPDATE_RATIO = 3e-3
+MAX_GRADIENT_RATIO = 1e3
+MIN_GRADIENT_RATIO = 1e-4
+MAX_SILENT = 0.9
+MAX_SATURATED = 0.08
+MIN_SETTLED = 0.5
+MAX_UNDECIDED = 0.2
+MAX_SILENT_OUTPUTS = 0.25
+MAX_TIES = 0.35
+"""Limits of the figures; docs/health.md has what the recipes of `presets/` come to, and planted faults."""
+
+
+class Figures(NamedTuple):
+    """What is known of a training, and of its data."""
+
+    params: Params
+
+    iterations: int = 0
+    """Optimizer steps so far."""
+
+    accuracy: float = 0.0
+    """On the validation images, the last."""
+
+    healths: Sequence[Health] = ()
+    """After each epoch."""
+
+    failure: str = ""
+    """Why it did not go on, if so."""
+
+    data: DataFigures | None = None
+
+    @property
+    def health(self) -> Health:
+        """The latest."""
+        return self.healths[-1]
+
+
+class Finding(NamedTuple):
+    """Something that is wrong."""
+
+    name: str
+    figure: str
+    """Which shows it."""
+
+    advice: str
+    """What to change."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.figure}; {self.advice}"
+
+
+class Rule(NamedTuple):
+    """How a fault is found."""
+
+    name: str
+    shown_by: Callable[[Figures], str]
+    """Returns the figure that shows it, in words; nothing where there is no such fault."""
+
+    advice: str
+
+
+def figures_of(params: Params, reports: Sequence[EpochReport], failure: str = "") -> Figures:
+    """Take what rules ask for from the reports of a training."""
+    if not reports:
+        return Figures(params, failure=failure)
+    last = reports[-1]
+    return Figures(params, last.iteration, last.validation_accuracy, [report.health for report in reports], failure)
+
+
+def diagnose(figures: Figures) -> list[Finding]:
+    """Apply the rules: those of the data where it was looked at, those of the training once it has gone far enough."""
+    rules = [
+        *(DATA_RULES if figures.data else ()),
+        FAILED,
+        *(TRAINING_RULES if figures.iterations >= MIN_ITERATIONS else ()),
+    ]
+    found = ((rule, rule.shown_by(figures)) for rule in rules)
+    return [Finding(rule.name, figure, rule.advice) for rule, figure in found if figure]
+
+
+# Of the data.
+
+
+def _swapped(figures: Figures) -> str:
+    data = _data_of(figures)
+    has_more = data.num_test > data.num_train
+    return f"{data.num_train:,} images to learn from, {data.num_test:,} to test on" if has_more else ""
+
+
+def _overlapping(figures: Figures) -> str:
+    overlap = _data_of(figures).overlap
+    return f"{overlap:.1%} of the test images are among the training images" if overlap > MAX_OVERLAP else ""
+
+
+def _unscaled(figures: Figures) -> str:
+    dark = {part: share for part, share in _data_of(figures).brightness.items() if share < MIN_BRIGHTNESS}
+    return "; ".join(f"the brightest pixel of a {part} image is {share:.1%} of white" for part, share in dark.items())
+
+
+def _shuffled(figures: Figures) -> str:
+    """Neither the nearest class mean nor the network tells classes apart: where one does, labels mean something."""
+    data = _data_of(figures)
+    if max(data.agreement, figures.accuracy) > data.chance:
+        return ""
+    return f"{data.agreement:.1%} of the labels are the nearest class's, where luck gives up to {data.chance:.1%}"
+
+
+def _data_of(figures: Figures) -> DataFigures:
+    assert figures.data is not None, "rules of the data are applied where it was looked at"
+    return figures.data
+
+
+# Of the training.
+
+
+def _failed(figures: Figures) -> str:
+    return figures.failure.partition(", allowed is")[0]
+
+
+def _moves_too_far(figures: Figures) -> str:
+    layer, ratio = _fastest(figures)
+    return f"the update ratio of {layer} is {ratio:.2g}" if ratio > MAX_UPDATE_RATIO else ""
+
+
+def _hardly_moves(figures: Figures) -> str:
+    layer, ratio = _fastest(figures)
+    if ratio >= MIN_UPDATE_RATIO or min(figures.health.gradient_norm.values()) == 0:
+        return ""
+    return f"the update ratio of {layer}, the highest, is {ratio:.1e}"
+
+
+def _fastest(figures: Figures) -> tuple[str, float]:
+    """The layer and the epoch with the highest ratio: later, the learning rate may have fallen."""
+    moved = [item for health in figures.healths for item in health.update_ratio.items()]
+    return max(moved, key=lambda item: item[1])
+
+
+def _explodes(figures: Figures) -> str:
+    layer, ratio = _gradient_ratio(figures, max)
+    return f"the gradient of {layer} is {ratio:,.0f} times the output's" if ratio > MAX_GRADIENT_RATIO else ""
+
+
+def _vanishes(figures: Figures) -> str:
+    layer, ratio = _gradient_ratio(figures, min)
+    passed = figures.health.gradient_passed[layer]
+    if ratio >= MIN_GRADIENT_RATIO:
+        return ""
+    return f"the gradient of {layer} is {ratio:.1e} of the output's; its surrogate lets {passed:.1%} through"
+
+
+def _gradient_ratio(figures: Figures, choose: Callable[..., str]) -> tuple[str, float]:
+    norms = figures.health.gradient_norm
+    layer = choose(norms, key=lambda name: norms[name])
+    return layer, norms[layer] / norms[OUTPUT] if norms[OUTPUT] else 0.0
+
+
+def _is_dead(figures: Figures) -> str:
+    return _in_layers(figures.health.silent, MAX_SILENT, "fire for no validation image")
+
+
+def _is_saturated(figures: Figures) -> str:
+    return _in_layers(figures.health.saturated, MAX_SATURATED, "fire at nearly every step, whatever the image")
+
+
+def _in_layers(shares: dict[str, float], limit: float, what: str) -> str:
+    wrong = {layer: share for layer, share in shares.items() if share > limit}
+    return "; ".join(f"{share:.0%} of the neurons of {layer} {what}" for layer, share in wrong.items())
+
+
+def _has_too_few_steps(figures: Figures) -> str:
+    """A membrane of decay beta is on its way to where it settles: 1 - beta^T of it after T steps."""
+    network, health = figures.params.network, figures.health
+    settled = 1 - max(network.betas) ** network.num_steps
+    undecided = health.silent_outputs + health.ties
+    if settled >= MIN_SETTLED or undecided <= MAX_UNDECIDED:
+        return ""
+    return (
+        f"after {network.num_steps} steps a membrane of beta {max(network.betas)} has {settled:.0%} of what it settles "
+        f"at, and {undecided:.0%} of the images get no spike or a tie"
+    )
+
+
+def _is_silent(figures: Figures) -> str:
+    share = figures.health.silent_outputs if figures.params.network.decoding != "membrane" else 0
+    return f"no output neuron fires for {share:.0%} of the validation images" if share > MAX_SILENT_OUTPUTS else ""
+
+
+def _ties(figures: Figures) -> str:
+    """Other decodings than by rate look at the membrane then."""
+    share = figures.health.ties if figures.params.network.decoding == "rate" else 0
+    return f"several classes have most spikes for {share:.0%} of the validation images" if share > MAX_TIES else ""
+
+
+def _learns_nothing(figures: Figures) -> str:
+    chance = figures.data.chance if figures.data else 0
+    is_luck = figures.accuracy <= chance
+    return f"validation accuracy is {figures.accuracy:.1%}, where luck gives up to {chance:.1%}" if is_luck else ""
+
+
+FAILED = Rule(
+    "figures that are no numbers",
+    _failed,
+    "lower train.learning_rate; where layers are many, take a surrogate that lets less through than straight_through",
+)
+DATA_RULES = (
+    Rule("inputs not scaled", _unscaled, "give data.dataset bytes of 0 to 255, or floats of 0 to 1"),
+    Rule("train and test swapped", _swapped, "give the larger part to data.dataset as the training images"),
+    Rule("train and test overlap", _overlapping, "take those test images out of the training images of data.dataset"),
+    Rule("labels shuffled", _shuffled, "check that labels and images of data.dataset are in the same order"),
+)
+TRAINING_RULES = (
+    Rule("learning rate too high", _moves_too_far, "lower train.learning_rate"),
+    Rule("learning rate too low", _hardly_moves, "raise train.learning_rate"),
+    Rule(
+        "exploding gradient",
+        _explodes,
+        "lower network.beta or network.num_steps, take fewer network.layers, or network.surrogate atan",
+    ),
+    Rule(
+        "vanishing gradient",
+        _vanishes,
+        "take network.surrogate atan, fewer network.layers, or a network.threshold nearer to what membranes reach",
+    ),
+    Rule("dead layer", _is_dead, "lower network.threshold of that layer, or raise network.beta or network.num_steps"),
+    Rule("saturated layer", _is_saturated, "raise network.threshold of that layer, or lower network.beta"),
+    Rule("too few steps for beta", _has_too_few_steps, "raise network.num_steps, or lower network.beta"),
+    Rule("silent output", _is_silent, "lower network.threshold of the output, or raise network.num_steps"),
+    Rule("ties", _ties, "set network.decoding to rate_membrane, or raise network.num_steps"),
+    Rule("nothing learned", _learns_nothing, "look at the images and their labels; try lifline preset fast"),
+)
+"""What may be wrong, causes first."""

@@ -1,0 +1,178 @@
+"""`lifline doctor`: planted faults are found, recipes that learn raise no alarm, runs are judged like recipes."""
+
+from contextlib import chdir
+
+import pytest
+import torch
+
+from lifline.data.datasets import Dataset, load_dataset, save_dataset
+from lifline.data.images import LabelledImages
+from lifline.download.obtain import obtain_dataset
+from lifline.errors import TrainingError
+from lifline.experiments.checkpoint import checkpoint_of
+from lifline.experiments.doctor import STEPS, examine_recipe
+from lifline.experiments.training import train_tracked
+from lifline.params import read_params
+from lifline.paths import DATA
+from lifline.presets import change_params, preset_names, preset_values
+from lifline.tracking import runs as tracking
+from lifline.tracking.tags import DESCRIPTION_TAG
+from tests.conftest import MNIST, ROOT, assert_one_line_error, first, once
+from tests.tracking.runs import all_runs
+
+CPU = torch.device("cpu")
+QUICK = {
+    "network.layers": "50",
+    "train.batch_size": 32,
+    "data.validation_size": 300,
+    **dict.fromkeys(("augmentation.rotation", "augmentation.scale", "augmentation.shear", "augmentation.shift"), 0.0),
+    "augmentation.elastic": 0.0,
+}
+DEEP = {"network.layers": "20-20-20-20-20-20"}
+THROUGH = {"network.surrogate": "straight_through", "network.beta": 1.0}
+
+OF_PARAMS = {
+    "figures that are no numbers": THROUGH
+    | {"network.layers": "-".join(["50"] * 15), "network.num_steps": 50, "train.batch_size": 8}
+    | {"train.learning_rate": 1.0, "train.warmup_epochs": 0.0},
+    "learning rate too high": {"train.learning_rate": 1.0},
+    "learning rate too low": {"train.learning_rate": 1.0e-6},
+    "exploding gradient": THROUGH | {"network.layers": "30-30-30-30", "network.num_steps": 25},
+    "vanishing gradient": DEEP | {"network.surrogate": "fast_sigmoid"},
+    "dead layer": {"network.threshold": [1000.0, 1.0]},
+    "saturated layer": {"network.threshold": [0.01, 1.0], "network.beta": 1.0, "network.num_steps": 20},
+    "too few steps for beta": {"network.num_steps": 1, "network.beta": 0.95},
+    "silent output": {"network.threshold": [1.0, 1000.0]},
+    "ties": {"train.incorrect_rate": 0.8},
+}
+"""Changes of a recipe that learns, by what is wrong then."""
+
+
+def shuffled(data):
+    order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(0))
+    return data._replace(train=LabelledImages(data.train.images, data.train.labels[order]))
+
+
+def as_bytes_of_0_and_1(data):
+    return data._replace(
+        train=LabelledImages(data.train.images // 128, data.train.labels),
+        test=LabelledImages(data.test.images // 128, data.test.labels),
+    )
+
+
+def overlapping(data):
+    images, labels = data.test
+    images, labels = torch.cat([images[10:], data.train.images[:10]]), torch.cat([labels[10:], data.train.labels[:10]])
+    return data._replace(test=LabelledImages(images, labels))
+
+
+OF_DATA = {
+    "labels shuffled": shuffled,
+    "inputs not scaled": as_bytes_of_0_and_1,
+    "train and test swapped": lambda data: data._replace(train=data.test, test=data.train),
+    "train and test overlap": overlapping,
+}
+"""Changes of a data set, by what is wrong then."""
+
+
+@pytest.fixture(scope="session")
+def few(mnist) -> Dataset:
+    return mnist._replace(train=first(mnist.train, 1_900), test=first(mnist.test, 700))
+
+
+@pytest.fixture
+def quick(params):
+    """The preset `fast`, for fewer neurons and images, as they are."""
+    return params.with_values(preset_values("fast") | QUICK)
+
+
+def names(params, data):
+    return [finding.name for finding in examine_recipe(params, data, CPU).findings]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("preset", ["fast", "tutorial"])
+def test_a_recipe_that_learns_raises_no_alarm(params, few, preset, seed):
+    """For fewer neurons and images; the slow tests take the presets as they are."""
+    examined = examine_recipe(params.with_values(preset_values(preset) | QUICK | {"train.seed": seed}), few, CPU)
+    assert examined.findings == []
+    assert (examined.iterations, examined.saw_data) == (STEPS, True)
+
+
+@pytest.mark.parametrize(("fault", "change"), OF_PARAMS.items())
+def test_a_fault_of_the_params_is_found(quick, few, fault, change):
+    assert fault in names(quick.with_values(change), few)
+
+
+@pytest.mark.parametrize(("fault", "change"), OF_DATA.items())
+def test_a_fault_of_the_data_is_found_and_told_before_what_it_causes(quick, few, fault, change):
+    assert names(quick, change(few))[0] == fault
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("preset", preset_names())
+def test_no_preset_raises_an_alarm(params, mnist, fashion, preset, seed):
+    recipe = params.with_values(preset_values(preset) | {"train.seed": seed})
+    assert names(recipe, fashion if recipe.data.dataset == "fashion_mnist" else mnist) == []
+
+
+@pytest.fixture(scope="session")
+def fashion(tmp_path_factory) -> Dataset:
+    def make(path):
+        with chdir(ROOT):
+            obtain_dataset(read_params().data.model_copy(update={"dataset": "fashion_mnist"}), path)
+
+    return load_dataset(once(tmp_path_factory, "fashion.safetensors", make))
+
+
+@pytest.fixture
+def repository(workspace, quick, few):
+    """A working copy with the quick recipe, and images for it."""
+    (workspace / DATA).unlink()
+    save_dataset(MNIST, few.train, few.test, workspace / DATA)
+    change_params(preset_values("fast") | QUICK | {"train.epochs": 3})
+    return workspace
+
+
+def test_the_command_names_fault_figure_and_param_and_exits_with_1(repository, lifline):
+    before = set(repository.rglob("*"))
+    assert lifline("doctor")[0] == 0
+    change_params({"train.learning_rate": 1.0e-6})
+    code, out, err = lifline("doctor")
+    assert (code, err) == (1, "")
+    assert "learning rate too low: the update ratio of hidden_1, the highest, is " in out
+    assert "\n  raise train.learning_rate\n" in out
+    assert "in 200 optimizer steps and the data" in out
+    assert set(repository.rglob("*")) == before
+
+
+def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(store, repository, lifline, capfd):
+    change_params({"network.threshold": [1000.0, 1.0]})
+    params, dataset = read_params(), load_dataset(DATA)
+    with checkpoint_of(params, dataset.sha256, CPU) as checkpoint, tracking.training_run(params, "cpu") as training:
+        train_tracked(params, dataset, CPU, checkpoint, training)
+    warning = "dead layer: 100% of the neurons of hidden_1 fire for no validation image"
+    assert capfd.readouterr().out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
+    assert f"\n\nWarning: {warning}; lower" in training.read().data.tags[DESCRIPTION_TAG]
+    code, out, err = lifline("doctor", training.run_id[:8])
+    assert (code, err) == (1, "")
+    assert f"{warning}\n  lower network.threshold of that layer" in out
+    assert "150 optimizer steps and the data" in out
+    (repository / DATA).unlink()
+    assert "150 optimizer steps; not the data" in lifline("doctor", training.run_id[:8])[1]
+
+
+def test_a_run_that_ended_without_an_epoch_tells_why(store, repository, lifline):
+    with pytest.raises(TrainingError), tracking.training_run(read_params(), "cpu"):
+        raise TrainingError("the training loss is nan at iteration 7, allowed is a finite number; try less")
+    code, out, _ = lifline("doctor", all_runs(store)[-1].info.run_id)
+    assert code == 1
+    assert "figures that are no numbers: the training loss is nan at iteration 7\n  lower train.learning_rate" in out
+
+
+def test_a_run_of_no_training_is_refused(store, repository, lifline):
+    with tracking.run_of_model("ab" * 32, read_params()):
+        pass
+    code, _, err = lifline("doctor", all_runs(store)[-1].info.run_id)
+    assert_one_line_error((code, err), "has no figures of a training; allowed are runs of trainings")

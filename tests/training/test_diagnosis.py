@@ -1,0 +1,93 @@
+"""Rules on figures by hand: where they hold, and what they stay silent about."""
+
+import pytest
+
+from lifline.data.inspection import DataFigures
+from lifline.training.diagnosis import MIN_ITERATIONS, Figures, diagnose
+from tests.conftest import HEALTHY, changed
+
+GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14)
+
+
+def names(params, *healths, **values):
+    wanted = {"iterations": 500, "accuracy": 0.9, "data": GOOD_DATA} | values
+    return [finding.name for finding in diagnose(Figures(params, healths=healths or (HEALTHY,), **wanted))]
+
+
+def test_what_is_healthy_has_no_findings(params):
+    assert names(params) == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "fault"),
+    [
+        ({"silent": {"hidden_1": 0.95, "output": 0.0}}, "dead layer"),
+        ({"saturated": {"hidden_1": 0.4, "output": 0.0}}, "saturated layer"),
+        ({"silent_outputs": 0.5}, "silent output"),
+        ({"ties": 0.5}, "ties"),
+        ({"gradient_norm": {"hidden_1": 2000.0, "output": 1.0}}, "exploding gradient"),
+        ({"gradient_norm": {"hidden_1": 1e-6, "output": 1.0}}, "vanishing gradient"),
+        ({"gradient_norm": {"hidden_1": 0.0, "output": 0.0}}, "vanishing gradient"),
+        ({"update_ratio": {"hidden_1": 0.01, "output": 3.0}}, "learning rate too high"),
+        ({"update_ratio": {"hidden_1": 1e-5, "output": 2e-5}}, "learning rate too low"),
+    ],
+)
+def test_each_figure_has_its_fault(params, figures, fault):
+    unwell = HEALTHY._replace(**figures)
+    assert names(params, HEALTHY._replace(update_ratio=unwell.update_ratio), unwell) == [fault]
+    assert names(params, unwell, iterations=MIN_ITERATIONS - 1) == []
+
+
+def test_a_rate_that_has_fallen_by_the_end_was_not_too_low(params):
+    at_the_end = HEALTHY._replace(update_ratio={"hidden_1": 1e-9, "output": 1e-9})
+    assert names(params, HEALTHY, at_the_end) == []
+
+
+def test_where_no_gradient_arrives_the_learning_rate_is_not_blamed(params):
+    nothing = HEALTHY._replace(
+        update_ratio={"hidden_1": 0.0, "output": 0.0}, gradient_norm={"hidden_1": 0.0, "output": 0.1}
+    )
+    assert names(params, nothing) == ["vanishing gradient"]
+
+
+@pytest.mark.parametrize("decoding", ["rate_membrane", "latency", "membrane"])
+def test_ties_matter_where_nothing_else_decides(params, decoding):
+    assert names(changed(params, network={"decoding": decoding}), HEALTHY._replace(ties=0.9)) == []
+
+
+def test_silence_does_not_matter_to_a_membrane(params):
+    assert names(changed(params, network={"decoding": "membrane"}), HEALTHY._replace(silent_outputs=1.0)) == []
+
+
+def test_few_steps_matter_where_images_stay_undecided(params):
+    few = changed(params, network={"num_steps": 2, "beta": 0.99})
+    assert names(few) == []
+    undecided = HEALTHY._replace(silent_outputs=0.2, ties=0.1)
+    assert names(few, undecided) == ["too few steps for beta"]
+    assert names(changed(params, network={"num_steps": 2, "beta": [0.3, 0.5]}), undecided) == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "fault"),
+    [
+        ({"num_test": 70_000}, "train and test swapped"),
+        ({"overlap": 0.02}, "train and test overlap"),
+        ({"brightness": {"train": 1.0, "test": 1 / 255}}, "inputs not scaled"),
+    ],
+)
+def test_each_figure_of_the_data_has_its_fault(params, figures, fault):
+    assert names(params, data=GOOD_DATA._replace(**figures)) == [fault]
+    assert names(params, iterations=0, data=GOOD_DATA._replace(**figures)) == [fault]
+
+
+def test_labels_mean_something_where_a_network_learns_them(params):
+    """Classes that no mean tells apart are no fault."""
+    hard = GOOD_DATA._replace(agreement=0.1)
+    assert names(params, data=hard) == []
+    assert names(params, data=hard, accuracy=0.1) == ["labels shuffled", "nothing learned"]
+
+
+def test_a_failure_is_told_without_what_is_allowed(params):
+    failed = Figures(params, failure="the training loss is nan at iteration 3, allowed is a finite number; try less")
+    (finding,) = diagnose(failed)
+    assert str(finding).startswith("figures that are no numbers: the training loss is nan at iteration 3; lower train.")
