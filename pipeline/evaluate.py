@@ -1,6 +1,6 @@
 """Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, two tables, figures/."""
 
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.device import choose_device
 from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lifline import paths
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.evaluation.report import EvaluationReport
 from lifline.export.card import model_card
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
@@ -48,4 +48,4 @@ def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

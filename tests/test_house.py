@@ -23,7 +23,8 @@ FOUNDATION = {"__init__.py", "errors.py", "paths.py", "system"}
 """What all stand on; it decides no bit of a trained network."""
 
 WATCHING = {
-    "cli", "command.py", "experiments", "imports", "presets.py", "provenance.py", "serving", "tracking", "tuning",
+    "cli", "command.py", "experiments", "imports", "presets.py", "provenance.py", "serving", "starter", "tracking",
+    "tuning",
 }  # fmt: skip
 """What shows, keeps and drives."""
 

@@ -21,7 +21,7 @@ def test_the_first_version_is_the_champion_without_a_comparison(store, export, l
     assert out.startswith(
         "models:/lifline@champion is version 1, test accuracy 90.00%. Versions are chosen by the test"
     )
-    assert lifline("champion")[:2] == (0, "version 1 is the champion already\n")
+    assert lifline("champion")[:2] == (0, "version 1 is the champion already; no other is better\n")
 
 
 def test_a_better_version_takes_its_place_and_says_on_what_evidence(store, export, lifline):
@@ -48,14 +48,30 @@ def test_luck_is_no_evidence(store, export, lifline):
     )
     assert champion(store) == 1
     export(0.9, brightness=3)
-    assert_one_line_error(lifline("champion")[::2], "no evidence that version 3", "+0.00 points", "p 1,")
+    assert_one_line_error(
+        lifline("champion", "--version", "3")[::2], "no evidence that version 3", "+0.00 points", "p 1,"
+    )
 
 
 def test_a_worse_version_is_told_to_be_worse(store, export, lifline):
     export(0.9)
     lifline("champion")
     export(0.89, brightness=2)
-    assert_one_line_error(lifline("champion")[::2], "version 2 is worse than the champion: -1.00 points")
+    code, _, err = lifline("champion", "--version", "2")
+    assert_one_line_error((code, err), "version 2 is worse than the champion: -1.00 points")
+
+
+def test_the_most_accurate_version_for_which_there_is_evidence_is_proposed(store, export, lifline):
+    export(0.9)
+    export(0.95, brightness=2, mismatches=1)
+    export(0.92, brightness=3)
+    export(0.91, brightness=4)
+    assert "is version 3, test accuracy 92.00%" in lifline("champion")[1]
+    export(0.9205, brightness=5, missed=20)
+    export(0.88, brightness=6)
+    assert_one_line_error(lifline("champion")[::2], "no evidence that version 5")
+    export(0.9199, brightness=7, spikes=100.0)
+    assert "is version 7, test accuracy 91.99%, after version 3: version 7 is cheaper" in lifline("champion")[1]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +83,8 @@ def test_a_cheaper_version_takes_its_place_if_it_is_hardly_worse(store, export, 
     lifline("champion")
     export(0.9 - lost / 10_000, brightness=2, spikes=spikes)
     code, out, _ = lifline("champion")
-    assert (code == 0) == takes_its_place
+    assert code == 0
+    assert (champion(store) == 2) == takes_its_place
     assert ("version 2 is cheaper than the champion, and worse by 0.20% at most" in out) == takes_its_place
 
 
@@ -76,7 +93,7 @@ def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline,
     lifline("champion")
     export(0.9, brightness=2, spikes=10.0)
     change(workspace, "cost: spikes", "cost: steps")
-    assert_one_line_error(lifline("champion")[::2], "no evidence", "steps +0%")
+    assert_one_line_error(lifline("champion", "--version", "2")[::2], "no evidence", "steps +0%")
     export(0.9010, brightness=3, missed=20)
     change(workspace, "level: 0.05", "level: 0.25")
     assert lifline("champion")[0] == 0

@@ -1,4 +1,4 @@
-"""Predictions over HTTP, and a page to draw on or to give pictures to; for this machine alone."""
+"""Predictions over HTTP, and a page to draw on or to give pictures to; by default for this machine alone."""
 
 import asyncio
 import base64
@@ -6,6 +6,7 @@ import hashlib
 import re
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from types import FrameType
@@ -30,7 +31,7 @@ from lifline.errors import PictureError
 from lifline.serving.picture import FORMATS, read_picture
 from lifline.serving.predictor import Predictor
 from lifline.serving.preparation import Pixels
-from lifline.system.ports import HOST, listen
+from lifline.system.ports import HOST, is_own, listen
 from lifline.system.signals import handlers_kept
 
 HOSTS = (HOST, "localhost")
@@ -69,26 +70,30 @@ STOP_SECONDS = 2
 """In which requests may still be answered once the server is told to stop."""
 
 
-def serve(predictor: Predictor, port: int) -> None:
+def serve(predictor: Predictor, port: int, host: str = HOST) -> None:
     """Answer on a port, or with 0 on any free one, until interrupted.
 
+    At another address than this machine's own, whoever reaches it over the network is answered, which is said.
+
     Raises:
-        LiflineError: there is no such port, or it cannot be had.
+        LiflineError: there is no such port or address, or it cannot be had.
     """
-    with listen(port) as listening:
-        address = f"http://{HOST}:{listening.getsockname()[1]}"
+    with listen(port, host) as listening:
+        address = f"http://{host}:{listening.getsockname()[1]}"
+        if not is_own(host):
+            print(f"warning: {host} is open to the network, to anyone and without encryption", file=sys.stderr)
         print(f"A network for {predictor.dataset.title} answers at {address} (Ctrl-C stops)", flush=True)
-        server = http_server(predictor)
+        server = http_server(predictor, is_own(host))
         with handlers_kept():
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, server.handle_exit)  # it handles the other two of itself
             server.run(sockets=[listening])
 
 
-def http_server(predictor: Predictor) -> uvicorn.Server:
-    """What answers on sockets that are given to its `run`."""
+def http_server(predictor: Predictor, own_names_only: bool = True) -> uvicorn.Server:
+    """What answers on sockets that are given to its `run`; by whatever name it is asked, if so told."""
     config = uvicorn.Config(
-        application(predictor),
+        application(predictor, own_names_only),
         loop="asyncio",
         http=_Connection,
         ws="none",
@@ -155,7 +160,7 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-def application(predictor: Predictor) -> Starlette:
+def application(predictor: Predictor, own_names_only: bool = True) -> Starlette:
     """The page at `/`, what it tells of the data set at `/dataset`, predictions at `POST /predict`, and `/health`.
 
     A prediction is a class, its confidence and the classes' output spikes; `?details=true` gives every spike.
@@ -194,7 +199,7 @@ def application(predictor: Predictor) -> Starlette:
             Route("/predict", predict, methods=["POST"]),
             Route("/health", health),
         ],
-        middleware=[Middleware(_OwnNames)],
+        middleware=[Middleware(_OwnNames)] if own_names_only else [],
         exception_handlers={HTTPException: _refused, PictureError: _bad_picture, Exception: _failed},
     )
 

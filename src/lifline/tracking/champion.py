@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
 
 def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
-    """Move the alias `champion` to a version, by default the newest; returns what was done, and on what evidence.
+    """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
     Raises:
         RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
@@ -43,14 +43,14 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         versions = _versions(client)
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
-        chosen = version or max(versions, key=int)
+        before = _champion(client, versions)
+        chosen = version or _best(client, versions, before, params)
         if chosen not in versions:
             raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
-        before = _champion(client, versions)
         if chosen == before:
-            return f"version {chosen} is the champion already"
+            return f"version {chosen} is the champion already" + "; no other is better" * (version is None)
         verdict = _judge(client, versions[chosen], versions.get(before or ""), params)
         if not verdict.is_champion and not force:
             raise RegistryError(f"{verdict.reason}; --force makes it the champion all the same")
@@ -63,6 +63,26 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         + (f" (by force: {verdict.reason})" if not verdict.is_champion else f": {verdict.reason}" * bool(before))
         + f". {CAVEAT}"
     )
+
+
+def _best(
+    client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None, params: ChampionParams
+) -> str:
+    """The most accurate version that may take the champion's place; where none may, the most accurate of all.
+
+    Of equal ones that is the champion, or the newest.
+    """
+
+    def merit(number: str) -> tuple[float, bool, int]:
+        accuracy = _number(versions[number], "test_accuracy")
+        return -1.0 if math.isnan(accuracy) else accuracy, number == champion, int(number)
+
+    ranked = sorted(versions, key=merit, reverse=True)
+    proven = [each for each in ranked if _is_proven(versions[each]) and is_whole(client, versions[each])]
+    others = [each for each in proven if each != champion]
+    before = versions.get(champion or "")
+    on_evidence = (each for each in others if _judge(client, versions[each], before, params).is_champion)
+    return next(on_evidence, (proven or ranked)[0])
 
 
 class ListedVersion(NamedTuple):
