@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 CACHED = ("models/model.safetensors", "models/model.onnx")
 COMMITTED = ("models/model_card.md", "requirements.lock")
-BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
+BUILD = "import sys; from setuptools import build_meta as b; _, to = sys.argv; b.build_wheel(to); b.build_sdist(to)"
 
 
 def main() -> None:
