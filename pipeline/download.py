@@ -1,6 +1,6 @@
 """Stage download: the data set that params.yaml names -> data/images.safetensors."""
 
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.download.obtain import obtain_dataset
 from lifline.params import read_params
 from lifline.paths import DATA
@@ -12,4 +12,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

@@ -1,6 +1,6 @@
-"""Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, tables, figures/."""
+"""Stage evaluate: models/model.safetensors, images -> reports/: metrics, evaluation, tables, figures/."""
 
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.data.images import split_training_images
 from lifline.device import choose_device
@@ -8,8 +8,8 @@ from lifline.evaluation.evaluate import DECISION_COLUMNS, evaluate, evaluate_by_
 from lifline.figures.evaluation import evaluation_figures
 from lifline.models.model import load_model_for
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, GATE, MODEL, PREDICTIONS
-from lifline.system.files import sha256_of, write_bytes, write_csv
+from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, GATE, MODEL, PREDICTIONS, TEST_METRICS
+from lifline.system.files import sha256_of, write_bytes, write_csv, write_json
 from lifline.tracking import runs as tracking
 
 
@@ -26,6 +26,7 @@ def main() -> None:
         evaluations = evaluate_by_num_steps(model, test)
         report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
         report.write(EVALUATION)
+        write_json(TEST_METRICS, report.as_headline())
         write_csv(PREDICTIONS, DECISION_COLUMNS, evaluation.class_pairs())
         write_csv(GATE, DECISION_COLUMNS, evaluate(model, gate).class_pairs() if params.data.gate_size else [])
         bins = list(evaluation.firing_rate_histogram())
@@ -41,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

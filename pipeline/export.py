@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lifline import paths
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.evaluation.report import EvaluationReport
 from lifline.export.card import model_card
@@ -30,7 +30,7 @@ def main() -> None:
         card = model_card(described, dataset, evaluation, exports)
         files = write_exports(exports)
         figures = {name: export.figures for name, export in exports.items()}
-        write_json(paths.EXPORT_METRICS, figures)
+        write_json(paths.EXPORT_REPORT, figures)
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
         pictures = paths.FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
@@ -38,7 +38,7 @@ def main() -> None:
         made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *pictures]
         run.log_missing({"test": evaluation.as_metrics()}, *made)
         run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
-        run.log_files(paths.EXPORT_METRICS, paths.MODEL_CARD, Path("dvc.lock"))
+        run.log_files(paths.EXPORT_REPORT, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)
         model_id = run.log_onnx(content, files | {path.name: path.read_bytes() for path in decisions})
         facts = Facts(
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

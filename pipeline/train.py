@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lifline.command import run_command
+from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
@@ -30,7 +30,7 @@ def main() -> None:
         state = train_tracked(params, dataset, device, checkpoint, run)
         save_model(Model(state.network, params.network, dataset.info), MODEL)
         last = state.reports[-1]
-        write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
+        write_json(TRAIN_METRICS, last.as_headline())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
         run.log_files(TRAIN_METRICS, LOSS)
         run.tag_model(sha256_of(MODEL))
@@ -48,4 +48,4 @@ def loss_points(reports: list[EpochReport]) -> Iterator[tuple[object, ...]]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main)

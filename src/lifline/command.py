@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from lifline.errors import LiflineError, is_out_of_memory
@@ -14,6 +15,24 @@ from lifline.system.signals import interrupt_on_signals
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 1
+
+
+class ResumableInterrupt(BaseException):
+    """An interruption after which the same command goes on where it was."""
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say of an interruption in the body, or in the function that this decorates, that the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise ResumableInterrupt from None
+
+
+def run_stage(main: Callable[[], None]) -> NoReturn:
+    """Run a stage of the pipeline as a command: interrupted, the same `dvc repro` goes on."""
+    run_command(resumable()(main))
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
@@ -32,6 +51,9 @@ def run_command(main: Callable[[], None]) -> NoReturn:
             _write_out()
     except KeyboardInterrupt:
         _say("interrupted")
+        sys.exit(INTERRUPTED)
+    except ResumableInterrupt:
+        _say("interrupted; the same command goes on")
         sys.exit(INTERRUPTED)
     except Exception as error:
         message = _describe(error)
@@ -62,6 +84,8 @@ def _describe(error: Exception) -> str | None:
         return f"{files}: {error.strerror}"
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("lifline"):
+        return f"{error.name} is not installed; pip install 'lifline[all]' brings all that the commands need"
     if is_out_of_memory(error):
         return "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
     return None

@@ -72,17 +72,17 @@ def exported(params: Params, network: SpikingNetwork, dataset: DatasetInfo) -> b
 
 
 @contextmanager
-def serving(model: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`lifline serve` as a process, where PyTorch cannot be imported; yields it and its address."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_PYTORCH, "serve", "--port", "0", "--model", str(model)],
+        [sys.executable, "-c", WITHOUT_PYTORCH, "serve", "--port", "0", "--model", str(model), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         line = process.stdout.readline()
-        yield process, re.search(r"http://127\.0\.0\.1:\d+", line)[0]
+        yield process, re.search(r"http://[\d.]+:\d+", line)[0]
     finally:
         process.kill()
         process.communicate()

@@ -1,4 +1,5 @@
 import re
+import signal
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ from tests.serving.quick_model import (
 )
 
 PNG = {"Content-Type": "image/png"}
+ANYWHERE = "0.0.0.0"  # noqa: S104 - what is warned of
 
 
 def picture_of(image) -> bytes:
@@ -506,3 +508,30 @@ def test_a_port_that_cannot_be_had_is_named(lifline, model, url):
 def test_it_listens_on_one_address_alone(url):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", int(url.rpartition(":")[2])), timeout=5)
+
+
+def test_it_warns_where_it_is_open_to_the_network(model, pictures):
+    with serving(model, "--host", ANYWHERE) as (process, url):
+        local = url.replace(ANYWHERE, "127.0.0.2")
+        elsewhere = {"Host": "box.example.org"}
+        assert requests.get(f"{local}/health", headers=elsewhere, timeout=9).json() == {"status": "ok"}
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == (
+            f"warning: {ANYWHERE} is open to the network, to anyone and without encryption\n"
+        )
+
+
+def test_another_address_of_this_machines_own_answers_to_its_name(model):
+    with serving(model, "--host", "127.0.0.2") as (process, url):
+        assert url.startswith("http://127.0.0.2:")
+        assert requests.get(f"{url}/health", timeout=9).status_code == 200
+        assert requests.get(f"{url}/health", headers={"Host": "box.example.org"}, timeout=9).status_code == 421
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == ""
+
+
+@pytest.mark.parametrize("host", ["example.org", "::", "192.0.2.1"])
+def test_an_address_that_cannot_be_had_is_named(lifline, model, host):
+    code, stdout, stderr = lifline("serve", "--host", host, "--port", "0", "--model", str(model))
+    assert stdout == ""
+    assert_one_line_error((code, stderr), f"host is {host}; allowed")

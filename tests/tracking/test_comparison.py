@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from lifline.tracking import runs as tracking
@@ -15,7 +17,8 @@ def two_runs(store, params):
 
 
 def rows(out):
-    lines = [line.split() for line in out.splitlines()]
+    """What is shown of each param and metric, where all runs have it."""
+    lines = [re.split("  +", line.strip()) for line in out.splitlines()]
     return {line[0]: line[1:] for line in lines if len(line) == 3}
 
 
@@ -23,7 +26,7 @@ def test_what_differs_is_shown_and_nothing_else(two_runs, lifline):
     one, two = two_runs
     code, out, err = lifline("compare", one.info.run_id, two.info.run_id)
     assert (code, err) == (0, "")
-    assert rows(out) == {"network.beta": ["0.9", "0.5"], "test/accuracy": ["0.97", "0.91"]}
+    assert rows(out).items() >= {"network.beta": ["0.9", "0.5"], "test/accuracy": ["0.97", "0.91 (-0.06)"]}.items()
     assert "tutorial: beta 0.9 " in out
     assert one.info.run_id[:8] in out
 
@@ -46,9 +49,30 @@ def test_what_a_run_does_not_have_is_left_empty(two_runs, lifline, params):
         pass
     code, out, _ = lifline("compare", "tutorial", "tutorial: beta 0.5")
     assert code == 0
-    (line,) = [line for line in out.splitlines() if line.startswith("test/accuracy")]
+    (line,) = [line for line in out.splitlines() if line.startswith("  test/accuracy")]
     assert line.split() == ["test/accuracy", "0.91"]
     assert line.index("0.91") > len(line) / 2
+
+
+def test_params_come_before_metrics_and_only_takes_what_has_its_text_in_the_name(two_runs, lifline):
+    names = [run.info.run_id for run in two_runs]
+    order = [line.split()[0] for line in lifline("compare", *names)[1].splitlines() if line.strip()]
+    assert order[-4:] == ["params", "network.beta", "metrics", "test/accuracy"]
+    assert rows(lifline("compare", *names, "--only", "beta")[1]).keys() == {"network.beta"}
+    assert rows(lifline("compare", *names, "--only", "test", "--only", "beta")[1]).keys() == {
+        "network.beta",
+        "test/accuracy",
+    }
+    code, out, _ = lifline("compare", *names, "--only", "loss")
+    assert (code, out) == (0, "the runs have the same params and metrics that have loss in their names\n")
+
+
+def test_a_run_that_did_not_finish_says_so(two_runs, store, lifline):
+    one, two = (run.info.run_id for run in two_runs)
+    store.update_run(two, status="KILLED")
+    out = lifline("compare", one, two)[1]
+    assert f"{two[:8]}, KILLED" in out
+    assert f"{one[:8]}," not in out
 
 
 def test_a_name_is_shown_as_it_is(two_runs, store, lifline):

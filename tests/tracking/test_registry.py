@@ -90,7 +90,8 @@ def test_a_version_without_its_file_is_no_champion(store, export, lifline):
     export(0.95, brightness=2)
     (files_of(store, "2") / "model.onnx").unlink()
     for arguments in ([], ["--force"]):
-        assert_one_line_error(lifline("champion", *arguments)[::2], "version 2 has no ONNX file", "--version")
+        code, _, err = lifline("champion", "--version", "2", *arguments)
+        assert_one_line_error((code, err), "version 2 has no ONNX file", "--version")
     assert lifline("champion", "--version", "1")[0] == 0
     shutil.rmtree(files_of(store, "1"))
     assert_one_line_error(lifline("champion", "--version", "1")[::2], "version 1 has no ONNX file")

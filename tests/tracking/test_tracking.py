@@ -569,7 +569,7 @@ def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
             training.send_signal(number)
         time.sleep(0.05)
     assert training.returncode in (130, *(-number for number in STOPPING))  # the last may meet Python's own end
-    assert training.communicate()[1] == "error: interrupted\n"
+    assert training.communicate()[1] == "error: interrupted; the same command goes on\n"
     assert [run.info.status for run in all_runs(store)] == ["KILLED"]
     assert not list((workspace / "models").glob("*") if (workspace / "models").exists() else [])
     assert list((workspace / ".running").iterdir()) == []

@@ -173,7 +173,7 @@ def test_interrupted_it_leaves_nothing_running_and_tries_again(ready, command, m
     with monkeypatch.context() as patch:
         patch.setattr("lifline.tuning.display.StudyDisplay.show_epoch", interrupt)
         code, _, err = command("tune", "--trials", "3")
-    assert (code, err) == (130, "error: interrupted\n")
+    assert (code, err) == (130, "error: interrupted; the same command goes on\n")
     study = the_study()
     assert states(study.trials) == ["COMPLETE", "FAIL", "WAITING"]
     assert study.trials[2].system_attrs["fixed_params"] == study.trials[1].params

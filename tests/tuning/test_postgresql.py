@@ -150,7 +150,7 @@ def test_interrupted_it_says_so(store, ready):
     wait_for(lambda: len(trials(store)) >= 2, driver)
     driver.send_signal(signal.SIGINT)
     _, error = driver.communicate()
-    assert (driver.returncode, error) == (130, "error: interrupted\n")
+    assert (driver.returncode, error) == (130, "error: interrupted; the same command goes on\n")
     assert "RUNNING" not in {trial.state.name for trial in trials(store)}
     assert runs(ready)[0].info.status == "KILLED"
 

@@ -9,7 +9,7 @@ from lifline.paths import working_copy
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: lifline demo")
 def demo() -> None:
     """Show it all in five minutes: a page to draw on, and two networks compared in MLflow's UI.
 

@@ -11,6 +11,7 @@ from lifline.cli.options import Model
 from lifline.command import USER_ERROR
 from lifline.errors import LiflineError, PictureError
 from lifline.paths import working_copy
+from lifline.system.ports import HOST
 
 if TYPE_CHECKING:
     from lifline.serving.predictor import Predictor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: lifline predict docs/three.png --show")
 def predict(
     images: Annotated[
         list[Path],
@@ -81,7 +82,7 @@ def _predict_each(predictor: "Predictor", images: list[Path], show: bool) -> boo
     return all_read
 
 
-@app.command("import")
+@app.command("import", epilog="Example: lifline import network.nir --output models/imported.safetensors")
 def import_model(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="NIR (.nir), or a state dict (.safetensors, .pt).")],
     output: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("models/imported.safetensors"),
@@ -99,8 +100,6 @@ def import_model(
 ) -> None:
     """Make a model file of a NIR file, or of a snnTorch state dict, and compare both on the test images.
 
-    lifline import network.nir --output models/imported.safetensors
-
     What the file does not say, such as steps and decoding, is taken from params.yaml, and the kind of images from the
     repository's data set. NIR files that lifline wrote say all of it. No code in the file is run.
     """
@@ -111,12 +110,15 @@ def import_model(
     print(import_file(read, written, layers, reset == "subtract"))
 
 
-@app.command()
+@app.command(epilog="Example: lifline serve --port 8080")
 def serve(
-    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="IPv4 address to listen on; in a container 0.0.0.0, which is open.")
+    ] = HOST,
     model: Model = None,
 ) -> None:
-    """Serve a page to draw on, or to give pictures to, and predictions over HTTP, to this machine alone.
+    """Serve a page to draw on, or to give pictures to, and predictions over HTTP, by default to this machine alone.
 
     POST /predict takes a picture and answers in JSON: class, confidence, output spikes; /predict?details=true with
     every spike. Ctrl-C stops the server.
@@ -124,17 +126,15 @@ def serve(
     from lifline.serving.predictor import Predictor
     from lifline.serving.server import serve as answer
 
-    answer(Predictor(model), port)
+    answer(Predictor(model), port, host)
 
 
-@app.command()
+@app.command(epilog="Example: lifline page --output page")
 def page(
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write it; made where it is not there.")],
     model: Model = None,
 ) -> None:
     """Write the page of `lifline serve` so that it needs no server: opened from a folder, it answers in the browser.
-
-    lifline page --output page
 
     The network and ONNX Runtime for browsers, which npm fetches once, are in files beside it, some 9 MB. Pictures are
     prepared as by the server where they show one character or object on an even ground.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lifline.command import resumable
 from lifline.errors import LiflineError
 from lifline.paths import working_copy
 
@@ -15,7 +16,7 @@ SOMETHING_FOUND = 1
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: lifline preset fast")
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
     """Write a recipe into params.yaml: conv, default, fashion, fashion-fast, fast, sparse, tutorial, tutorial6.
 
@@ -29,7 +30,8 @@ def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of p
     print(write_preset(name) or "params.yaml holds this preset already")
 
 
-@app.command()
+@app.command(epilog="Example: lifline seeds 5")
+@resumable()
 def seeds(
     count: Annotated[int, typer.Argument(metavar="COUNT", help="How many, from train.seed on.")],
     output: Annotated[
@@ -60,7 +62,7 @@ def seeds(
     write_json(written, summary | {"seeds": [result._asdict() for result in results], "params": params.flat()})
 
 
-@app.command()
+@app.command(epilog="Example: lifline doctor")
 def doctor(
     run: Annotated[
         str | None,

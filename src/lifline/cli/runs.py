@@ -12,14 +12,18 @@ from lifline.paths import working_copy
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: lifline compare 3f2a91c0 8be04d17 --only test/ --only beta")
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Show what has this in its name; may be given several times."),
+    ] = None,
 ) -> None:
     """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
 
-    That is told of the same test images, and of those of data.gate_size, by McNemar's exact test, as `lifline champion`
-    does.
+    Behind each metric is how far it is from the first run's. That a run is better is told of the same test images, and
+    of those of data.gate_size, by McNemar's exact test, as `lifline champion` does.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
@@ -31,9 +35,10 @@ def compare(
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs)
-    table = table_of_runs(found)
+    table = table_of_runs(found, only or [""])
     if not table.rows:
-        print("the runs have the same params and metrics")
+        named = f" that have {' or '.join(only)} in their names" if only else ""
+        print(f"the runs have the same params and metrics{named}")
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
     if len(found) == 2:  # noqa: PLR2004
@@ -42,9 +47,9 @@ def compare(
             print(f"{images}, the second against the first: {evidence.describe(level)}")
 
 
-@app.command()
+@app.command(epilog="Example: lifline champion --version 3")
 def champion(
-    version: Annotated[int | None, typer.Option(help="Of the registered model lifline; by default the newest.")] = None,
+    version: Annotated[int | None, typer.Option(help="Of the registered model lifline; by default the best.")] = None,
     force: Annotated[
         bool, typer.Option(help="Make it the champion whatever speaks against it; that is recorded.")
     ] = False,
@@ -53,7 +58,8 @@ def champion(
 
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
-    as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them.
+    as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them. Without --version
+    the most accurate of those is taken for which this is so.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion
@@ -62,7 +68,7 @@ def champion(
     print(make_champion(None if version is None else str(version), force, params))
 
 
-@app.command()
+@app.command(epilog="Example: lifline versions")
 def versions() -> None:
     """List the versions of the registered model lifline, the newest first."""
     from rich.console import Console
@@ -80,7 +86,7 @@ def versions() -> None:
         print(CAVEAT)
 
 
-@app.command()
+@app.command(epilog="Example: lifline ui --port 5001")
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
     """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
 

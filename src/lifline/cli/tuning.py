@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lifline.cli.options import Storage
+from lifline.command import resumable
 from lifline.errors import LiflineError
 from lifline.paths import working_copy
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: lifline tune --trials 50 --workers 2")
+@resumable()
 def tune(
     trials: Annotated[int, typer.Option(help="How many the study is to have, those of earlier calls included.")] = 30,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.")] = None,
@@ -80,7 +82,7 @@ def _check_at_least(name: str, value: float | None, least: int) -> None:
         raise LiflineError(f"{name} is {value}; allowed is a number from {least}")
 
 
-@app.command()
+@app.command(epilog="Example: lifline studies")
 def studies(storage: Storage = None) -> None:
     """List the studies: where they are, trials by state, best values."""
     from lifline.tuning.display import describe_study
@@ -94,7 +96,7 @@ def studies(storage: Storage = None) -> None:
         print(describe_study(study))
 
 
-@app.command()
+@app.command(epilog="Example: lifline promote --trial 12")
 def promote(
     study: Annotated[str | None, typer.Option(help="By default the last one that ran.")] = None,
     trial: Annotated[int | None, typer.Option(help="By default the best.")] = None,

@@ -139,6 +139,10 @@ class EvaluationReport(EvaluationMetrics):
         """Return the figures by which runs compare, as nested metrics; the report has more."""
         return self.model_dump(include=set(EvaluationMetrics.model_fields))
 
+    def as_headline(self) -> dict[str, float]:
+        """Return the few figures by which experiments are compared."""
+        return {"test_accuracy": self.accuracy, "spikes_per_image": sum(self.spikes_per_image.values())}
+
     def write(self, path: Path) -> None:
         """Write the report as JSON; equal reports give equal bytes."""
         write_bytes(path, (self.model_dump_json(indent=2) + "\n").encode())

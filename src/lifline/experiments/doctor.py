@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from lifline.data.datasets import Dataset, load_dataset
-from lifline.data.images import LabelledImages, split_off_validation
+from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.inspection import inspect_dataset
 from lifline.errors import DataError, TrainingError
 from lifline.experiments.display import TrainingDisplay, training_display
@@ -42,10 +42,13 @@ def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Ex
     Raises:
         ParamsError, DataError: as a training.
     """
-    training, validation = split_off_validation(dataset.train, params.data.validation_size)
+    split = split_training_images(dataset.train, params.data)
     training, validation = (
         _first(part, count).to(device)
-        for part, count in ((training, STEPS_PER_EPOCH * params.train.batch_size), (validation, MAX_VALIDATED))
+        for part, count in (
+            (split.training, STEPS_PER_EPOCH * params.train.batch_size),
+            (split.validation, MAX_VALIDATED),
+        )
     )
     short = _shortened(params, math.ceil(len(training.labels) / params.train.batch_size))
     state, failure = new_training(short, dataset.info, device), ""

@@ -59,7 +59,10 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
 
 
 def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
-    """Mean, sample standard deviation, median, least and greatest of the accuracies, for each set of images."""
+    """Mean, sample standard deviation, median, least and greatest of the accuracies, for each set of images.
+
+    One seed has no deviation.
+    """
     accuracies = {
         "validation_accuracy": [result.validation_accuracy for result in results],
         "test_accuracy": [result.test_accuracy for result in results],
@@ -67,7 +70,7 @@ def summarize(results: Sequence[SeedResult]) -> dict[str, dict[str, float]]:
     return {
         name: {
             "mean": fmean(values),
-            "standard_deviation": stdev(values) if len(values) > 1 else 0.0,
+            **({"standard_deviation": stdev(values)} if len(values) > 1 else {}),
             "median": median(values),
             "min": min(values),
             "max": max(values),

@@ -1,6 +1,7 @@
-"""Ports of this machine, for this machine alone."""
+"""Ports of this machine, by default for this machine alone."""
 
 import errno
+import ipaddress
 import os
 import socket
 
@@ -10,16 +11,31 @@ HOST = "127.0.0.1"
 MAX_PORT = 65_535
 
 
-def listen(port: int) -> socket.socket:
-    """A socket of this machine's own, with a port; for 0, a free one.
+def is_own(host: str) -> bool:
+    """Whether an IPv4 address is reached from this machine alone.
 
     Raises:
-        LiflineError: there is no such port, or it cannot be had.
+        LiflineError: it is no such address.
     """
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        raise LiflineError(f"host is {host}; allowed is an IPv4 address of this machine, or 0.0.0.0 for all") from None
+
+
+def listen(port: int, host: str = HOST) -> socket.socket:
+    """A socket with a port, for 0 a free one, at an address of this machine.
+
+    Raises:
+        LiflineError: there is no such port or address, or it cannot be had.
+    """
+    is_own(host)
     if not 0 <= port <= MAX_PORT:
         raise LiflineError(f"port is {port}; allowed is a whole number from 0 to {MAX_PORT}")
     try:
-        return socket.create_server((HOST, port))
+        return socket.create_server((host, port))
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise LiflineError(f"host is {host}; allowed is an address of this machine, or 0.0.0.0 for all") from None
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {os.strerror(error.errno or 0)}"
         raise LiflineError(f"port {port} {reason}; --port takes another") from None

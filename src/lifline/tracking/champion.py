@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
 
 def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
-    """Move the alias `champion` to a version, by default the newest; returns what was done, and on what evidence.
+    """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
     Raises:
         RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
@@ -43,14 +43,14 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         versions = _versions(client)
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
-        chosen = version or max(versions, key=int)
+        before = _champion(client, versions)
+        chosen, params = (version, params) if version else _best(client, versions, before, params)
         if chosen not in versions:
             raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
-        before = _champion(client, versions)
         if chosen == before:
-            return f"version {chosen} is the champion already"
+            return f"version {chosen} is the champion already" + "; no other is better" * (version is None)
         verdict = _judge(client, versions[chosen], versions.get(before or ""), params)
         if not verdict.is_champion and not force:
             raise RegistryError(f"{verdict.reason}; --force makes it the champion all the same")
@@ -64,6 +64,36 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         + "."
         + f" {CAVEAT}" * (not _gate_size(versions[chosen]))
     )
+
+
+def _best(
+    client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None, params: ChampionParams
+) -> tuple[str, ChampionParams]:
+    """The most accurate version for which there is evidence, or else of all; and the level at which it is to be judged.
+
+    The level is shared among the versions (Bonferroni): of many, luck alone would make one look better.
+    """
+    ranked, before = _ranked(client, versions, champion), versions.get(champion or "")
+    others = [each for each in ranked if each != champion]
+    shared = params.model_copy(update={"level": params.level / max(1, len(others))})
+    on_evidence = (each for each in others if _judge(client, versions[each], before, shared).is_champion)
+    return next(on_evidence, ranked[0]), shared
+
+
+def _ranked(client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None) -> list[str]:
+    """Versions that passed their proofs, or else all: the most accurate first, of equal ones the champion or newest."""
+    proven = [each for each in versions if _is_proven(versions[each]) and is_whole(client, versions[each])]
+    merits = {each: (_accuracy(client, versions[each]), each == champion, int(each)) for each in proven or versions}
+    return sorted(merits, key=lambda each: merits[each], reverse=True)
+
+
+def _accuracy(client: MlflowClient, version: ModelVersion) -> float:
+    """On the images that the version is judged by; -1 where it is not known."""
+    if _gate_size(version):
+        decisions = read_decisions_of(client, version, DECISIONS["gate images"])
+        return sum(each.actual == each.predicted for each in decisions) / len(decisions) if decisions else -1.0
+    accuracy = _number(version, "test_accuracy")
+    return -1.0 if math.isnan(accuracy) else accuracy
 
 
 class ListedVersion(NamedTuple):

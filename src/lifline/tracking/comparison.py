@@ -26,6 +26,9 @@ class ComparedRun(NamedTuple):
     name: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    status: str
+    """FINISHED, or how else it ended; RUNNING."""
+
     data_sha256: str | None
     """Of the data set that it was trained and tested on."""
 
@@ -74,11 +77,21 @@ def differing_params(runs: Sequence[ComparedRun]) -> list[Difference]:
 
 
 def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
-    """The metrics that are not the same in all runs; those of the machine are left out."""
+    """The metrics that are not the same in all runs, with how far each is from the first's; none of the machine's."""
+    first = runs[0].metrics
     figures = [
-        {name: f"{value:.6g}" for name, value in run.metrics.items() if not name.startswith("system/")} for run in runs
+        {
+            name: f"{value:.6g}" + _change(first.get(name, value), value)
+            for name, value in run.metrics.items()
+            if not name.startswith("system/")
+        }
+        for run in runs
     ]
     return _differences(figures)
+
+
+def _change(before: float, after: float) -> str:
+    return f" ({after - before:+.4g})" if after != before else ""
 
 
 def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
@@ -132,7 +145,12 @@ def _find(client: MlflowClient, wanted: str) -> ComparedRun:
         raise TrackingError(f"run {wanted!r} is one of {len(found)}: {ids}; name one by its id")
     (run,) = found.values()
     return ComparedRun(
-        run.info.run_id, run.info.run_name, run.data.params, run.data.metrics, run.data.tags.get("data_sha256")
+        run.info.run_id,
+        run.info.run_name,
+        run.data.params,
+        run.data.metrics,
+        run.info.status,
+        run.data.tags.get("data_sha256"),
     )
 
 

@@ -56,10 +56,10 @@ class Evidence(NamedTuple):
     def describe(self, level: float) -> str:
         """The comparison in a few words, in points of accuracy."""
         low, high = self.interval(level)
+        interval = f"{100 * (1 - level):.4g}% interval {100 * low:+.2f} to {100 * high:+.2f}"
         return (
-            f"{100 * self.difference:+.2f} points ({1 - level:.0%} interval {100 * low:+.2f} to {100 * high:+.2f}, p "
-            f"{self.p_value:.2g}, exact McNemar: {self.num_gained:,} images gained, {self.num_lost:,} lost, of "
-            f"{self.num_images:,})"
+            f"{100 * self.difference:+.2f} points ({interval}, p {self.p_value:.2g}, exact McNemar: "
+            f"{self.num_gained:,} images gained, {self.num_lost:,} lost, of {self.num_images:,})"
         )
 
     @property

@@ -10,13 +10,23 @@ from lifline.tracking.champion import ListedVersion
 from lifline.tracking.comparison import ComparedRun, differing_metrics, differing_params
 
 
-def table_of_runs(runs: Sequence[ComparedRun]) -> Table:
-    """The params and metrics in which runs differ; no rows where there are none."""
-    columns = (Column(Text(f"{run.name}\n{run.run_id[:8]}"), overflow="fold") for run in runs)
+def table_of_runs(runs: Sequence[ComparedRun], only: Sequence[str]) -> Table:
+    """The params, and then the metrics, in which runs differ; no rows where there are none.
+
+    Of those alone that have one of the texts `only` in their names. A run that did not finish says so in its title.
+    """
+    columns = (Column(Text(_title(run)), overflow="fold") for run in runs)
     table = Table(Column("", no_wrap=True), *columns, box=None, pad_edge=False)
-    for name, values in differing_params(runs) + differing_metrics(runs):
-        table.add_row(name, *map(Text, values))
+    for group, differences in (("params", differing_params(runs)), ("metrics", differing_metrics(runs))):
+        if shown := [each for each in differences if any(text in each.name for text in only)]:
+            table.add_row(Text(f"\n{group}", style="bold"))
+            for name, values in shown:
+                table.add_row(f"  {name}", *map(Text, values))
     return table
+
+
+def _title(run: ComparedRun) -> str:
+    return f"{run.name}\n{run.run_id[:8]}" + f", {run.status}" * (run.status != "FINISHED")
 
 
 def table_of_versions(versions: Sequence[ListedVersion]) -> Table:

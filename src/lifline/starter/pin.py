@@ -1,0 +1,47 @@
+"""How pip gets this very lifline again."""
+
+import json
+import subprocess
+from importlib.metadata import Distribution
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lifline.errors import LiflineError
+
+EXTRAS = "lifline[all]"
+
+
+def pin(distribution: Distribution, checkout: Path | None) -> str:
+    """The requirement of a lifline that is installed, or that runs from a checkout.
+
+    An installed one is pinned to where it came from (PEP 610), or else to its version; a checkout to its commit.
+
+    Raises:
+        LiflineError: the checkout has no commit.
+    """
+    if checkout is not None:
+        return f"{EXTRAS} @ git+{_address(checkout)}@{_git(checkout, 'rev-parse', 'HEAD')}"
+    origin: dict[str, Any] = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if "vcs_info" in origin:
+        return f"{EXTRAS} @ {origin['vcs_info']['vcs']}+{origin['url']}@{origin['vcs_info']['commit_id']}"
+    if "archive_info" in origin:
+        sha256 = origin["archive_info"].get("hashes", {}).get("sha256")
+        return f"{EXTRAS} @ {origin['url']}" + (f"#sha256={sha256}" if sha256 else "")
+    return f"{EXTRAS} @ {origin['url']}" if origin else f"{EXTRAS}=={distribution.version}"
+
+
+def _address(checkout: Path) -> str:
+    """Where a checkout was cloned from, if over HTTPS, without a password; else the checkout itself."""
+    origin = urlsplit(_git(checkout, "config", "--default", "", "remote.origin.url"))
+    if origin.scheme != "https":
+        return checkout.as_uri()
+    return origin._replace(netloc=origin.netloc.rpartition("@")[2]).geturl()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except subprocess.CalledProcessError as error:
+        raise LiflineError(f"{folder} is no commit of git's, which is to be pinned: {error.stderr.strip()}") from None

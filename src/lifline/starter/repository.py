@@ -1,0 +1,96 @@
+"""Starting a repository of one's own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from lifline.errors import LiflineError
+from lifline.starter.pin import pin
+from lifline.system.signals import signals_held_off
+
+COPIED = (
+    ".dvc/config",
+    ".dvc/plots/*",
+    ".dvcignore",
+    "data/*/dataset.yaml",
+    "dvc.yaml",
+    "params.yaml",
+    "pipeline/*.py",
+    "presets/*.yaml",
+    "requirements.lock",
+)
+"""Of lifline's own repository; a wheel has them, too."""
+
+UNFINISHED = ".unfinished"
+
+
+def repository_files(root: Path) -> list[Path]:
+    """What is copied of lifline's own repository."""
+    return [path for pattern in COPIED for path in sorted(root.glob(pattern))]
+
+
+def start_repository(folder: Path) -> str:
+    """Make a folder a repository of git and DVC with the pipeline, for one's own images; returns what to do next.
+
+    It is made aside and moved into its place at last.
+
+    Raises:
+        LiflineError: the folder is not empty, or git is missing or fails.
+    """
+    if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - {UNFINISHED}):
+        raise LiflineError(f"{folder} is not empty; allowed is a new folder, or an empty one")
+    unfinished = folder / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    _run("git", "init", "--quiet", folder=unfinished)
+    _run(sys.executable, "-m", "dvc", "init", "--quiet", folder=unfinished)
+    with as_file(files("lifline.starter")) as package:
+        _write(unfinished, package)
+    with signals_held_off():
+        for path in list(unfinished.iterdir()):
+            path.rename(folder / path.name)
+        unfinished.rmdir()
+    return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
+
+
+def _write(folder: Path, package: Path) -> None:
+    checkout = None if (package / "repository").is_dir() else package.parents[2]
+    source = checkout or package / "repository"
+    for path in repository_files(source):
+        copy = folder / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    for path in (package / "files").iterdir():
+        shutil.copyfile(path, folder / path.name.replace("gitignore", ".gitignore"))
+    (folder / "dvc.yaml").write_text(_of_an_installed_lifline((folder / "dvc.yaml").read_text()))
+    lock = folder / "requirements.lock"
+    (folder / "constraints.txt").write_text(_without_hashes(lock.read_text()))
+    lock.unlink()
+    (folder / "requirements.txt").write_text(f"-c constraints.txt\n{pin(distribution('lifline'), checkout)}\n")
+
+
+def _of_an_installed_lifline(dvc_yaml: str) -> str:
+    """DVC's stages where lifline is no folder beside them: they depend on the requirements in place of its code."""
+    stages = re.sub(r"# PYTHONPATH: .*\n", "", dvc_yaml).replace("PYTHONPATH=src ", "")
+    first = re.compile(r"(?m)^( *- (?:\.\./)?)src/lifline/.*\n(?:^ *- (?:\.\./)?src/lifline/.*\n)*")
+    return first.sub(r"\1constraints.txt\n\1requirements.txt\n", stages)
+
+
+def _without_hashes(lock: str) -> str:
+    """The versions of a lock; pip asks for a hash of everything where anything has one, and lifline's own has none."""
+    return "".join(f"{line.removesuffix(chr(92)).rstrip()}\n" for line in lock.splitlines() if line[:1].isalnum())
+
+
+def _run(*command: str, folder: Path) -> None:
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    try:
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise LiflineError(f"{command[0]} is not installed; a repository needs it") from None
+    except subprocess.CalledProcessError as error:
+        raise LiflineError(f"{' '.join(command)} failed: {error.stderr.strip()}") from None

@@ -1,0 +1,73 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lifline.errors import LiflineError
+from lifline.starter.pin import pin
+
+
+class Installed:
+    version = "1.2.3"
+
+    def __init__(self, origin=None):
+        self.origin = origin
+
+    def read_text(self, name):
+        assert name == "direct_url.json"
+        return self.origin and json.dumps(self.origin)
+
+
+@pytest.mark.parametrize(
+    ("origin", "requirement"),
+    [
+        (None, "lifline[all]==1.2.3"),
+        (
+            {"url": "https://example.org/lifline.git", "vcs_info": {"vcs": "git", "commit_id": "f00d"}},
+            "lifline[all] @ git+https://example.org/lifline.git@f00d",
+        ),
+        (
+            {"url": "file:///a/lifline.whl", "archive_info": {"hashes": {"sha256": "beef"}}},
+            "lifline[all] @ file:///a/lifline.whl#sha256=beef",
+        ),
+        ({"url": "file:///a/lifline.whl", "archive_info": {}}, "lifline[all] @ file:///a/lifline.whl"),
+        ({"url": "file:///a/lifline", "dir_info": {}}, "lifline[all] @ file:///a/lifline"),
+    ],
+)
+def test_what_is_installed_is_pinned_to_where_it_came_from(origin, requirement):
+    assert pin(Installed(origin), None) == requirement
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    git(tmp_path, "init", "--quiet")
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    git(tmp_path, *identity, "commit", "--quiet", "--allow-empty", "--message", "First")
+    return tmp_path
+
+
+def git(folder, *arguments):
+    done = subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        (None, None),
+        ("https://example.org/lifline.git", "https://example.org/lifline.git"),
+        ("https://me:hunter2@example.org:8443/lifline.git", "https://example.org:8443/lifline.git"),
+        ("git@example.org:lifline.git", None),
+    ],
+)
+def test_a_checkout_is_pinned_to_its_commit_without_a_password(checkout, remote, address):
+    if remote:
+        git(checkout, "remote", "add", "origin", remote)
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert pin(Installed(), checkout) == f"lifline[all] @ git+{address or checkout.as_uri()}@{commit}"
+
+
+def test_a_checkout_without_a_commit_is_named(tmp_path):
+    with pytest.raises(LiflineError, match=str(tmp_path)):
+        pin(Installed(), tmp_path)

@@ -1,0 +1,115 @@
+import os
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from lifline.evaluation.report import EvaluationReport
+from lifline.presets import change_params
+from lifline.starter import repository
+from tests.conftest import ROOT, assert_one_line_error
+from tests.processes import clean_environment
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Let DVC's part be done by a folder: it takes seconds."""
+    run = repository._run
+
+    def quickly(*command, folder):
+        if "dvc" in command:
+            (folder / ".dvc").mkdir()
+        else:
+            run(*command, folder=folder)
+
+    monkeypatch.setattr(repository, "_run", quickly)
+
+
+def files_in(folder):
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in found if not name.startswith(".git/")}
+
+
+def test_a_repository_has_the_pipeline_and_pins_lifline(quick, lifline, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = lifline("init", "mine/pollen")
+    assert (code, err) == (0, "")
+    assert "mine/pollen/README.md" in out
+    folder = tmp_path / "mine/pollen"
+    for name in ("params.yaml", "presets/fast.yaml", "pipeline/train.py", "data/mnist/dataset.yaml", ".dvc/config"):
+        assert (folder / name).read_text() == (ROOT / name).read_text()
+    requirements = (folder / "requirements.txt").read_text().splitlines()
+    assert requirements[0] == "-c constraints.txt"
+    assert requirements[1].startswith("lifline[all]")
+    assert "torch==" in (folder / "constraints.txt").read_text()
+    assert "--hash" not in (folder / "constraints.txt").read_text()
+    assert (folder / ".git").is_dir()
+    assert not (folder / ".unfinished").exists()
+
+
+def test_its_stages_depend_on_the_requirements_in_place_of_liflines_code(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path / "mine"))
+    ours = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+    theirs = YAML(typ="safe").load((tmp_path / "mine/dvc.yaml").read_text())
+    for name, stage in theirs["stages"].items():
+        before = ours["stages"][name]
+        to_the_root = "../" if name == "download" else ""
+        code = {dep for dep in before["deps"] if "src/lifline" in dep}
+        requirements = {f"{to_the_root}requirements.txt", f"{to_the_root}constraints.txt"}
+        assert set(stage.pop("deps")) == set(before.pop("deps")) - code | requirements
+        assert stage.pop("cmd") == before.pop("cmd").replace("PYTHONPATH=src ", "")
+        assert stage == before
+    assert {**theirs, "stages": None} == {**ours, "stages": None}
+
+
+def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    for folder in (tmp_path, tmp_path / "notes.txt"):
+        code, _, err = lifline("init", str(folder))
+        assert_one_line_error((code, err), f"{folder} is not empty", "allowed")
+    assert files_in(tmp_path) == {"notes.txt"}
+
+
+def test_interrupted_it_leaves_what_the_same_command_goes_on_from(quick, lifline, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(repository, "_without_hashes", lambda _: os.kill(os.getpid(), 2))
+        assert lifline("init", str(tmp_path))[0] == 130
+    assert {path.name for path in tmp_path.iterdir()} == {".unfinished"}
+    assert lifline("init", str(tmp_path))[0] == 0
+    assert (tmp_path / "requirements.txt").is_file()
+
+
+def test_without_git_it_says_so(lifline, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, err = lifline("init", str(tmp_path / "mine"))
+    assert_one_line_error((code, err), "git is not installed")
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_there_on_images_of_ones_own(tmp_path):
+    def run(*command, folder=tmp_path):
+        environment = clean_environment() | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-c", "from lifline.cli import main; main()", "init", "mine")
+    folder = tmp_path / "mine"
+    generator = np.random.default_rng(1)
+    labels = np.arange(300) % 3
+    images = generator.integers(0, 60, (300, 12, 12)) + 150 * np.eye(3)[labels].repeat(4, axis=1)[:, None, :]
+    np.savez(folder / "data/stripes.npz", x_train=images.astype(np.uint8), y_train=labels)
+    small = {"data.dataset": "stripes.npz", "data.validation_size": 50, "train.epochs": 3, "network.layers": "50"}
+    with chdir(folder):
+        change_params(small)
+    run("dvc", "repro", folder=folder)
+    assert EvaluationReport.model_validate_json((folder / "reports/evaluation.json").read_text()).total == 60
+    assert "registered as version" not in run("dvc", "repro", folder=folder)  # nothing has changed
+    with (folder / "requirements.txt").open("a") as requirements:
+        requirements.write("# another lifline\n")
+    assert "changed deps" in run("dvc", "status", folder=folder)
