@@ -3,7 +3,7 @@ PYTHON ?= python3
 INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
-LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --generate-hashes --no-annotate --no-header
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 

@@ -29,6 +29,11 @@ COPIED = (
 UNFINISHED = ".unfinished"
 
 
+def repository_files(root: Path) -> list[Path]:
+    """What is copied of lifline's own repository."""
+    return [path for pattern in COPIED for path in sorted(root.glob(pattern))]
+
+
 def start_repository(folder: Path) -> str:
     """Make a folder a repository of git and DVC with the pipeline, for one's own images; returns what to do next.
 
@@ -56,7 +61,7 @@ def start_repository(folder: Path) -> str:
 def _write(folder: Path, package: Path) -> None:
     checkout = None if (package / "repository").is_dir() else package.parents[2]
     source = checkout or package / "repository"
-    for path in (path for pattern in COPIED for path in source.glob(pattern)):
+    for path in repository_files(source):
         copy = folder / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
