@@ -4,14 +4,23 @@ INSTALLED := .venv/installed
 BENCH_INSTALLED := .venv/bench-installed
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --generate-hashes --no-annotate --no-header
+# An index of PyTorch builds without CUDA, where there is no GPU: see docs/installing.md
+TORCH_INDEX ?=
+NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|train_accuracy$$
+SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU a fifth of it does (docs/installing.md)
+SIZE_WITHOUT_CUDA = 0.7 GB to download, 2.6 GB on disk
+TORCH = $(shell awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
+WITHOUT_TORCH = awk '/^[a-z]/ {kept = !/^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==/} kept' requirements.lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all tools tune bench lint lock ui dashboard clean
+.PHONY: help install exp repro test test-all tools tune bench lint lock release ui dashboard clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## set up .venv; the other targets do so, too
 
 repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	dvc repro
@@ -44,6 +53,12 @@ lock: $(INSTALLED)  ## renew requirements.lock and requirements-bench.lock from 
 	$(LOCK) --upgrade --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --upgrade --group bench pyproject.toml --constraint requirements.lock --output-file requirements-bench.lock
 
+release: $(INSTALLED)  ## make dist/ of the commit that is tagged vVERSION: wheel, sdist, model, card, SHA256SUMS
+	@python .ci/release.py
+
+exp: $(INSTALLED)  ## show experiments: what differs of params and metrics
+	@dvc exp show --no-pager --only-changed --drop '$(NOT_SHOWN)'
+
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	lifline ui
 
@@ -57,8 +72,16 @@ clean:  ## remove the environment and caches; keep data, models and runs
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lifline needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	@echo "Setting up .venv: $(if $(TORCH_INDEX),$(SIZE_WITHOUT_CUDA),$(SIZE))."
+	@echo "Where the connection breaks, the same command goes on: what has come is kept in pip's cache."
 	$(PYTHON) -m venv .venv
-	pip install --quiet --require-hashes -r requirements.lock
+ifdef TORCH_INDEX
+	$(WITHOUT_TORCH) > .venv/without-torch.lock
+	pip install --require-hashes -r .venv/without-torch.lock
+	pip install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+else
+	pip install --require-hashes -r requirements.lock
+endif
 	pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

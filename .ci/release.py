@@ -26,7 +26,7 @@ BUILD = "import sys; from setuptools import build_meta as b; _, to = sys.argv; b
 
 def main() -> None:
     """Build in a copy of the commit, so that nothing that is not committed gets in."""
-    time = check_tag()
+    time, models = check_tag(), [checked(name) for name in CACHED]
     os.umask(0o022)
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
@@ -41,8 +41,8 @@ def main() -> None:
             shutil.copy(Path(copy, name), DIST)
     for sdist in DIST.glob("*.tar.gz"):
         sdist.write_bytes(settled(sdist, int(time)))
-    for name in CACHED:
-        shutil.copy(checked(name), DIST)
+    for path in models:
+        shutil.copy(path, DIST)
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(DIST.iterdir()))
     (DIST / "SHA256SUMS").write_text(sums)
     print(sums, end="")

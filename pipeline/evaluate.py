@@ -1,4 +1,4 @@
-"""Stage evaluate: models/model.safetensors and the test images -> reports/: evaluation.json, two tables, figures/."""
+"""Stage evaluate: models/model.safetensors, the test images -> reports/: metrics, evaluation, two tables, figures/."""
 
 from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
@@ -7,8 +7,8 @@ from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.figures.evaluation import evaluation_figures
 from lifline.models.model import load_model_for
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, MODEL, PREDICTIONS
-from lifline.system.files import sha256_of, write_bytes, write_csv
+from lifline.paths import DATA, EVALUATION, FIGURES, FIRING_RATES, MODEL, PREDICTIONS, TEST_METRICS
+from lifline.system.files import sha256_of, write_bytes, write_csv, write_json
 from lifline.tracking import runs as tracking
 
 
@@ -25,6 +25,7 @@ def main() -> None:
         evaluations = evaluate_by_num_steps(model, test)
         report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
         report.write(EVALUATION)
+        write_json(TEST_METRICS, report.as_headline())
         write_csv(PREDICTIONS, ["actual", "predicted"], evaluation.class_pairs())
         bins = list(evaluation.firing_rate_histogram())
         write_csv(FIRING_RATES, list(bins[0]), (each.values() for each in bins))

@@ -30,7 +30,7 @@ def main() -> None:
         card = model_card(described, dataset, evaluation, exports)
         files = write_exports(exports)
         figures = {name: export.figures for name, export in exports.items()}
-        write_json(paths.EXPORT_METRICS, figures)
+        write_json(paths.EXPORT_REPORT, figures)
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
         pictures = paths.FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
@@ -38,7 +38,7 @@ def main() -> None:
             {"test": evaluation.as_metrics()}, paths.EVALUATION, paths.PREDICTIONS, paths.FIRING_RATES, *pictures
         )
         run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
-        run.log_files(paths.EXPORT_METRICS, paths.MODEL_CARD, Path("dvc.lock"))
+        run.log_files(paths.EXPORT_REPORT, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)
         model_id = run.log_onnx(content, files | {paths.PREDICTIONS.name: paths.PREDICTIONS.read_bytes()})
         facts = Facts(

@@ -30,7 +30,7 @@ def main() -> None:
         state = train_tracked(params, dataset, device, checkpoint, run)
         save_model(Model(state.network, params.network, dataset.info), MODEL)
         last = state.reports[-1]
-        write_json(TRAIN_METRICS, {"epochs": last.epoch, "iterations": last.iteration} | last.as_metrics())
+        write_json(TRAIN_METRICS, last.as_headline())
         write_csv(LOSS, LOSS_COLUMNS, loss_points(state.reports))
         run.log_files(TRAIN_METRICS, LOSS)
         run.tag_model(sha256_of(MODEL))

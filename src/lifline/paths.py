@@ -13,10 +13,11 @@ MODEL_CARD = Path("models/model_card.md")
 TRAIN_METRICS = Path("reports/train.json")
 LOSS = Path("reports/loss.csv")
 EVALUATION = Path("reports/evaluation.json")
+TEST_METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 FIRING_RATES = Path("reports/firing_rates.csv")
 FIGURES = Path("reports/figures")
-EXPORT_METRICS = Path("reports/export.json")
+EXPORT_REPORT = Path("reports/export.json")
 
 
 def repository_root() -> Path:

@@ -68,6 +68,10 @@ class EvaluationReport(EvaluationMetrics):
         """Return the figures as nested metrics."""
         return self.model_dump(exclude={"model_sha256", "by_num_steps"})
 
+    def as_headline(self) -> dict[str, float]:
+        """Return the few figures by which experiments are compared."""
+        return {"test_accuracy": self.accuracy, "spikes_per_image": sum(self.spikes_per_image.values())}
+
     def write(self, path: Path) -> None:
         """Write the report as JSON; equal reports give equal bytes."""
         write_bytes(path, (self.model_dump_json(indent=2) + "\n").encode())

@@ -15,7 +15,7 @@ from lifline.system.signals import signals_held_off
 
 COPIED = (
     ".dvc/config",
-    ".dvc/plots/curve.json",
+    ".dvc/plots/*",
     ".dvcignore",
     "data/*/dataset.yaml",
     "dvc.yaml",

@@ -42,6 +42,15 @@ class EpochReport(NamedTuple):
             "validation": self._losses(self.validation_loss) | {"accuracy": self.validation_accuracy},
         } | ({"beta": dict(zip(layer_names(len(self.betas)), self.betas, strict=True))} if self.betas else {})
 
+    def as_headline(self) -> dict[str, float]:
+        """The few figures by which experiments are compared; no param has their names."""
+        return {
+            "train_loss": fmean(self.losses),
+            "train_accuracy": self.train_accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+        }
+
     def _losses(self, loss: float) -> dict[str, float]:
         """Losses at different numbers of steps compare only per step."""
         return {"loss": loss, "loss_per_step": loss / self.steps_per_loss}

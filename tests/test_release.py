@@ -1,0 +1,81 @@
+"""A release is made of a tagged commit alone, and to the same bytes ever."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.processes import clean_environment
+
+pytestmark = pytest.mark.slow
+
+VERSION = re.search(r'(?m)^version = "(.*)"', (ROOT / "pyproject.toml").read_text())[1]
+MODELS = {"models/model.safetensors": b"weights", "models/model.onnx": b"graph"}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A clone of what git knows, whose dvc.lock names two small files as the models."""
+    folder = tmp_path / "checkout"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in (name for name in names if (ROOT / name).is_file()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    lock = (folder / "dvc.lock").read_text()
+    for name, content in MODELS.items():
+        (folder / name).write_bytes(content)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        lock = re.sub(rf"(- path: {name}\n *hash: md5\n *md5: )\w+", rf"\g<1>{md5}", lock)
+    (folder / "dvc.lock").write_text(lock)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "All")
+    return folder
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def release(folder, umask=0o022):
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, str(folder / ".ci/release.py")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, umask=umask)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
+
+
+def test_two_builds_give_equal_bytes_whose_sums_are_told(checkout):
+    git(checkout, "tag", f"v{VERSION}")
+    assert release(checkout).returncode == 0
+    first = contents(checkout)
+    assert first.keys() == {
+        f"lifline-{VERSION}-py3-none-any.whl", f"lifline-{VERSION}.tar.gz", "model.safetensors", "model.onnx",
+        "model_card.md", "requirements.lock", "SHA256SUMS",
+    }  # fmt: skip
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=checkout / "dist", check=True)
+    for path in checkout.rglob("*.py"):
+        os.utime(path, (0, 0))
+    (checkout / "src/lifline/uncommitted.py").touch()
+    assert release(checkout, umask=0o077).returncode == 0
+    assert contents(checkout) == first
+
+
+def test_what_is_not_tagged_or_not_the_committed_model_is_refused(checkout):
+    refused = release(checkout)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert f"v{VERSION} is wanted" in refused.stderr
+    git(checkout, "tag", f"v{VERSION}")
+    (checkout / "models/model.onnx").write_bytes(b"another")
+    refused = release(checkout)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "models/model.onnx is not what dvc.lock says" in refused.stderr
+    assert not list((checkout / "dist").glob("*"))
