@@ -521,6 +521,15 @@ def test_it_warns_where_it_is_open_to_the_network(model, pictures):
         )
 
 
+def test_another_address_of_this_machines_own_answers_to_its_name(model):
+    with serving(model, "--host", "127.0.0.2") as (process, url):
+        assert url.startswith("http://127.0.0.2:")
+        assert requests.get(f"{url}/health", timeout=9).status_code == 200
+        assert requests.get(f"{url}/health", headers={"Host": "box.example.org"}, timeout=9).status_code == 421
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == ""
+
+
 @pytest.mark.parametrize("host", ["example.org", "::", "192.0.2.1"])
 def test_an_address_that_cannot_be_had_is_named(lifline, model, host):
     code, stdout, stderr = lifline("serve", "--host", host, "--port", "0", "--model", str(model))

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib.resources import files
 from types import FrameType
 from typing import Any
@@ -35,7 +35,8 @@ from lifline.system.ports import HOST, is_own, listen
 from lifline.system.signals import handlers_kept
 
 HOSTS = (HOST, "localhost")
-"""What a browser may call this server: by any other name it was asked on behalf of a page from elsewhere."""
+"""What a browser may call this server, unless it is open to the network, beside its address: by any other name it was
+asked on behalf of a page from elsewhere."""
 
 DRAWN_SHAPE = (1, 28, 28)
 """Of the images that can be drawn."""
@@ -83,17 +84,17 @@ def serve(predictor: Predictor, port: int, host: str = HOST) -> None:
         if not is_own(host):
             print(f"warning: {host} is open to the network, to anyone and without encryption", file=sys.stderr)
         print(f"A network for {predictor.dataset.title} answers at {address} (Ctrl-C stops)", flush=True)
-        server = http_server(predictor, is_own(host))
+        server = http_server(predictor, host)
         with handlers_kept():
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, server.handle_exit)  # it handles the other two of itself
             server.run(sockets=[listening])
 
 
-def http_server(predictor: Predictor, own_names_only: bool = True) -> uvicorn.Server:
-    """What answers on sockets that are given to its `run`; by whatever name it is asked, if so told."""
+def http_server(predictor: Predictor, host: str = HOST) -> uvicorn.Server:
+    """What answers on sockets that are given to its `run`."""
     config = uvicorn.Config(
-        application(predictor, own_names_only),
+        application(predictor, host),
         loop="asyncio",
         http=_Connection,
         ws="none",
@@ -160,7 +161,7 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-def application(predictor: Predictor, own_names_only: bool = True) -> Starlette:
+def application(predictor: Predictor, host: str = HOST) -> Starlette:
     """The page at `/`, what it tells of the data set at `/dataset`, predictions at `POST /predict`, and `/health`.
 
     A prediction is a class, its confidence and the classes' output spikes; `?details=true` gives every spike.
@@ -199,20 +200,21 @@ def application(predictor: Predictor, own_names_only: bool = True) -> Starlette:
             Route("/predict", predict, methods=["POST"]),
             Route("/health", health),
         ],
-        middleware=[Middleware(_OwnNames)] if own_names_only else [],
+        middleware=[Middleware(_OwnNames, names={*HOSTS, host})] if is_own(host) else [],
         exception_handlers={HTTPException: _refused, PictureError: _bad_picture, Exception: _failed},
     )
 
 
 class _OwnNames:
-    """Answers to `HOSTS` alone."""
+    """Answers to some names alone."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, names: Set[str]) -> None:
+        self.app, self.names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = Headers(scope=scope).get("host", "").partition(":")[0].lower()
-        app = self.app if name in HOSTS else _error(421, f"host is {name!r}; allowed are {' and '.join(HOSTS)}")
+        allowed = " and ".join(sorted(self.names))
+        app = self.app if name in self.names else _error(421, f"host is {name!r}; allowed are {allowed}")
         await app(scope, receive, send)
 
 
