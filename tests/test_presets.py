@@ -163,7 +163,6 @@ def test_a_preset_of_the_users_own_is_checked(params_file, lifline):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing command"),
         (["presett"], "No such command 'presett'"),
         (["preset"], "Missing argument 'NAME'"),
         (["preset", "a", "b"], "Got unexpected extra argument(s) (b)"),
