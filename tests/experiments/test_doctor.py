@@ -40,7 +40,8 @@ OF_PARAMS = {
     "exploding gradient": THROUGH | {"network.layers": "30-30-30-30", "network.num_steps": 25},
     "vanishing gradient": DEEP | {"network.surrogate": "fast_sigmoid"},
     "dead layer": {"network.threshold": [1000.0, 1.0]},
-    "saturated layer": {"network.threshold": [0.01, 1.0], "network.beta": 1.0, "network.num_steps": 20},
+    "saturated layer": {"network.threshold": [0.01, 1.0], "network.beta": 1.0}
+    | {"network.layers": "100", "network.num_steps": 40},
     "too few steps for beta": {"network.num_steps": 1, "network.beta": 0.95},
     "silent output": {"network.threshold": [1.0, 1000.0]},
     "ties": {"train.incorrect_rate": 0.8},

@@ -27,7 +27,6 @@ def test_what_is_healthy_has_no_findings(params):
         ({"ties": 0.5}, "ties"),
         ({"gradient_norm": {"hidden_1": 2000.0, "output": 1.0}}, "exploding gradient"),
         ({"gradient_norm": {"hidden_1": 1e-6, "output": 1.0}}, "vanishing gradient"),
-        ({"gradient_norm": {"hidden_1": 0.0, "output": 0.0}}, "vanishing gradient"),
         ({"update_ratio": {"hidden_1": 0.01, "output": 3.0}}, "learning rate too high"),
         ({"update_ratio": {"hidden_1": 1e-5, "output": 2e-5}}, "learning rate too low"),
     ],
@@ -48,6 +47,10 @@ def test_where_no_gradient_arrives_the_learning_rate_is_not_blamed(params):
         update_ratio={"hidden_1": 0.0, "output": 0.0}, gradient_norm={"hidden_1": 0.0, "output": 0.1}
     )
     assert names(params, nothing) == ["vanishing gradient"]
+
+
+def test_a_loss_of_0_has_no_gradient_and_is_no_fault(params):
+    assert names(params, HEALTHY._replace(gradient_norm={"hidden_1": 0.0, "output": 0.0})) == []
 
 
 @pytest.mark.parametrize("decoding", ["rate_membrane", "latency", "membrane"])
