@@ -15,7 +15,7 @@ from tests.conftest import MNIST, first
 from tests.docs.test_snippets import check
 from tests.pipeline.test_pipeline import SMALL, copy_of_this_repository
 
-VALIDATION = "split_off_validation(dataset.train, 5_000)"
+VALIDATION = "held_out = 5_000"
 PIPELINE = tutorial.PAGE.read_text().partition("# Part three")[2]
 
 
@@ -25,7 +25,7 @@ def test_its_programs_run_on_few_images_and_its_figures_are_drawn_of_them(tmp_pa
     text = tutorial.PAGE.read_text()
     assert VALIDATION in text
     page, names = tmp_path / "few.md", {}
-    page.write_text(text.replace(VALIDATION, "split_off_validation(dataset.train, 100)"))
+    page.write_text(text.replace(VALIDATION, "held_out = 100"))
     check(page, names, exact=False)
     drawn = {f"tutorial/{name}" for name in tutorial.draw(names)}
     assert drawn == set(re.findall(r"\]\((tutorial/\w+\.png)\)", text))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lifline.data.images import split_off_validation
+from lifline.data.images import LabelledImages
 from lifline.errors import TrainingError
 from lifline.models.model import new_network
 from lifline.snn import reference
@@ -28,7 +28,8 @@ def small(params):
 
 @pytest.fixture
 def images(training_images):
-    return split_off_validation(first(training_images, 600), 100)
+    images, labels = first(training_images, 600)
+    return LabelledImages(images[:500], labels[:500]), LabelledImages(images[500:], labels[500:])
 
 
 def trained(params, images, **options):
