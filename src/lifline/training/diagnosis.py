@@ -8,9 +8,9 @@ faults do (the mildest of four seeds; `tests/experiments/test_doctor.py` plants 
     figure                                       presets         limit   planted
     update ratio, the highest of layers, epochs  0.04 to 0.56    1       6.9
                                                                  0.003   0.00014
-    gradient of a hidden layer over the output's 0.03 to 2.8     1,000   50,000
-                                                                 0.0001  0.0000026
-    silent neurons of a layer                    0.29            0.9     1.0
+    gradient of a hidden layer over the output's 0.02 to 2.8     1,000   50,000
+                                                                 0.0001  0.0000004
+    silent neurons of a layer                    0.44            0.9     1.0
     saturated neurons of a layer                 0.02            0.06    0.16
     images with silent output or tie, few steps  0.06            0.2     0.27
     images with silent output                    0.005           0.25    1.0
