@@ -36,7 +36,7 @@ def demo() -> None:
         LiflineError: a training failed, or a server did not start.
     """
     for values in NETWORKS[len(newest_models(len(NETWORKS))) :]:
-        _train(preset_values(RECIPE) | dict(values))
+        _train({**preset_values(RECIPE), **values})
     runs = newest_models(len(NETWORKS))
     model = [] if ONNX_MODEL.is_file() else ["--model", f"models:/{NAME}/latest"]
     print("starting the page and MLflow's UI", flush=True)
