@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 import subprocess
+import time
 import weakref
 from contextlib import contextmanager
 
@@ -249,6 +250,16 @@ def test_a_run_that_another_driver_is_just_ending_is_left_to_it(quick, monkeypat
     (child,) = runs(quick)[1]
     assert child.info.status == "FINISHED"
     assert "failure" not in child.data.tags
+
+
+def test_long_epochs_are_no_wait_for_a_worker(quick, monkeypatch):
+    class Impatient(Silent):
+        def show_waiting(self):
+            raise AssertionError
+
+    monkeypatch.setattr(driver, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "train_trial", FakeTraining(lambda: time.sleep(0.1)))
+    finish(1, Impatient())
 
 
 def test_a_timeout_begins_no_trial_when_it_is_over(quick):

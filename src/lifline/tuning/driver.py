@@ -160,12 +160,13 @@ class _Driver:
         waiting_since = time.monotonic()
         try:
             while self._begin_trials(num_trials, ends) or self.running:
+                had_work = bool(self.running)
                 if event := self._next_event():
                     with signals_held_off():
                         self._on_event(event)
                 if self.waiting:
                     self._take_up(self.waiting)
-                if self.running:
+                if self.running or had_work:
                     waiting_since = time.monotonic()
                 elif time.monotonic() - waiting_since > PATIENCE_SECONDS:
                     waiting_since = math.inf
