@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.ledger import GOAL, RECORDS, SeedResult, new_entry, write_entry
 from lifline.data.datasets import Dataset, load_dataset
-from lifline.data.images import LabelledImages, split_off_validation
+from lifline.data.images import LabelledImages, split_training_images
 from lifline.errors import LiflineError
 from lifline.experiments.fingerprint import fingerprint
 from lifline.params import Params, read_params
@@ -89,9 +89,9 @@ def enter(recipe: str, params: Params, dataset: Dataset, folder: Path) -> None:
 def measure(params: Params, dataset: Dataset, is_try: bool) -> SeedResult:
     """Train with one seed; a try does not look at the test images."""
     seed, log = params.train.seed, []
-    training, validation = split_off_validation(dataset.train, params.data.validation_size)
+    split = split_training_images(dataset.train, params.data)
     state = new_training(params, dataset.info, CPU)
-    for report in fit(state, training, validation, params):
+    for report in fit(state, split.training, split.validation, params):
         log += [
             f"seed {seed} epoch {report.epoch}: {report.seconds:.3f} s, loss {fmean(report.losses):.4g}, accuracy "
             f"{report.train_accuracy:.2%} as shown, {report.validation_accuracy:.2%} on validation images"
