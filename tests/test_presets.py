@@ -276,6 +276,12 @@ def test_what_differs_is_named(params_file, params):
     assert recipe.describe() == "tutorial with network.beta 0.9 (not 0.95), network.num_steps 20 (not 25)"
 
 
+def test_a_title_rounds_what_a_study_has_found(params_file, params):
+    found = changed(params, network={"beta": 0.984615641603044})
+    assert nearest_recipe(found).title() == "default: beta 0.985"
+    assert "0.984615641603044" in nearest_recipe(found).describe()
+
+
 def test_a_title_stays_short(params_file, params):
     network = {"beta": 0.9, "num_steps": 20, "layers": "800-800", "threshold": 2.0, "surrogate": "fast_sigmoid"}
     assert nearest_recipe(changed(params, network=network)).title() == (

@@ -167,7 +167,7 @@ class Recipe(NamedTuple):
     def title(self) -> str:
         """A few words: `fast: beta 0.95, num_steps 25`."""
         names = list(self.differences)
-        shown = [f"{name.partition('.')[2]} {self.differences[name][1]}" for name in names[:MAX_SHOWN]]
+        shown = [f"{name.partition('.')[2]} {_short(self.differences[name][1])}" for name in names[:MAX_SHOWN]]
         more = [f"{len(names) - MAX_SHOWN} more"] if len(names) > MAX_SHOWN else []
         return f"{self.preset}: {', '.join(shown + more)}" if names else self.preset
 
@@ -175,6 +175,11 @@ class Recipe(NamedTuple):
         """All that differs: `fast with network.beta 0.95 (not 0.9)`."""
         changes = [f"{name} {theirs} (not {its})" for name, (its, theirs) in self.differences.items()]
         return f"{self.preset} with {', '.join(changes)}" if changes else self.preset
+
+
+def _short(value: Any) -> str:
+    """A study's floats have sixteen digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def nearest_recipe(params: Params) -> Recipe:
