@@ -278,7 +278,7 @@ def test_what_differs_is_named(params_file, params):
 
 def test_a_title_rounds_what_a_study_has_found(params_file, params):
     found = changed(params, network={"beta": 0.984615641603044})
-    assert nearest_recipe(found).title() == "default: beta 0.985"
+    assert nearest_recipe(found).title() == "tutorial: beta 0.985"
     assert "0.984615641603044" in nearest_recipe(found).describe()
 
 

@@ -179,7 +179,7 @@ class Recipe(NamedTuple):
 
 def _short(value: Any) -> str:
     """A study's floats have sixteen digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return str(float(f"{value:.3g}") if isinstance(value, float) else value)
 
 
 def nearest_recipe(params: Params) -> Recipe:
