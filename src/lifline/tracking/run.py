@@ -22,11 +22,11 @@ from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
 from lifline.tracking.store import STORE_ERRORS, all_pages
 from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG, WARNINGS_TAG
-from lifline.training.diagnosis import Finding
-from lifline.training.report import EpochReport
 
-if TYPE_CHECKING:  # it needs PyTorch, which the registry does without
+if TYPE_CHECKING:  # they need PyTorch, which the registry does without
     from lifline.data.datasets import Dataset
+    from lifline.training.diagnosis import Finding
+    from lifline.training.report import EpochReport
 
 NOT_OF_A_KEY = re.compile(r"[^\w -]")
 METRICS_PER_BATCH = 1000  # MLflow's own limit
@@ -66,7 +66,7 @@ class Run:
         """Log nested metrics under names joined by slashes, by which the UI groups them."""
         self._log_flat(dict(_flat(metrics)), step)
 
-    def log_epoch(self, report: EpochReport) -> None:
+    def log_epoch(self, report: "EpochReport") -> None:
         """Log an epoch's metrics, and the loss at each of its iterations."""
         speed = {"images_per_second": report.images_per_second, "epoch_seconds": report.seconds}
         self.log_metrics(report.as_metrics() | {"speed": speed}, step=report.epoch)
@@ -75,13 +75,13 @@ class Run:
         losses = enumerate(report.losses, start=first)
         self._log_batches([Metric("train/iteration_loss", loss, now, iteration) for iteration, loss in losses])
 
-    def log_resumption(self, reports: Sequence[EpochReport]) -> None:
+    def log_resumption(self, reports: "Sequence[EpochReport]") -> None:
         """Log the epochs that an earlier run, which was killed, had finished."""
         self.set_tags({"resumed_after_epoch": str(reports[-1].epoch)})
         for report in reports:
             self.log_epoch(report)
 
-    def log_warnings(self, findings: Sequence[Finding]) -> None:
+    def log_warnings(self, findings: "Sequence[Finding]") -> None:
         """Tell what is wrong with the training, as after its latest epoch, in place of what was told before."""
         told = self.read().data.tags.get(WARNINGS_TAG, "")
         if (warnings := "\n".join(map(str, findings))) != told:
