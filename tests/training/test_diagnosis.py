@@ -67,6 +67,7 @@ def test_few_steps_matter_where_images_stay_undecided(params):
     assert names(few) == []
     undecided = HEALTHY._replace(silent_outputs=0.2, ties=0.1)
     assert names(few, undecided) == ["too few steps for beta"]
+    assert names(changed(few, network={"decoding": "membrane"}), undecided) == []
     assert names(changed(params, network={"num_steps": 2, "beta": [0.3, 0.5]}), undecided) == []
 
 

@@ -208,10 +208,13 @@ def _in_layers(shares: dict[str, float], limit: float, what: str) -> str:
 
 
 def _has_too_few_steps(figures: Figures) -> str:
-    """A membrane of decay beta is on its way to where it settles: 1 - beta^T of it after T steps."""
+    """A membrane of decay beta is on its way to where it settles: 1 - beta^T of it after T steps.
+
+    Decodings that look at the membrane need no spikes.
+    """
     network, health = figures.params.network, figures.health
     settled = 1 - max(network.betas) ** network.num_steps
-    undecided = health.silent_outputs + health.ties
+    undecided = health.silent_outputs + health.ties if network.decoding in {"rate", "latency"} else 0
     if settled >= MIN_SETTLED or undecided <= MAX_UNDECIDED:
         return ""
     return (
