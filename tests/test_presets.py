@@ -13,7 +13,7 @@ from tests.conftest import ROOT, changed
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 NOT_OF_A_RECIPE = {
-    "data.test_share", "train.seed", "train.device", "tune.epochs", "tune.space",
+    "data.test_share", "data.gate_size", "train.seed", "train.device", "tune.epochs", "tune.space",
     "export.formats", "export.max_class_mismatches", "export.max_accuracy_loss",
     "champion.level", "champion.cost", "champion.min_saving", "champion.margin",
 }  # fmt: skip
