@@ -78,7 +78,7 @@ def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline,
     change(workspace, "cost: spikes", "cost: steps")
     assert_one_line_error(lifline("champion")[::2], "no evidence", "steps +0%")
     export(0.9010, brightness=3, missed=20)
-    change(workspace, "level: 0.05", "level: 0.25")
+    change(workspace, "level: 0.01", "level: 0.25")
     assert lifline("champion")[0] == 0
 
 
