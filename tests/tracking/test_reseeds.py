@@ -6,6 +6,7 @@ chooses a recipe.
 """
 
 import json
+from functools import cache
 from itertools import permutations, product
 from typing import NamedTuple
 
@@ -39,16 +40,20 @@ def evidence_on(champion, challenger):
 
 def share_promoted(pairs, rule, saved=None):
     """Of pairs of a champion and a challenger, the share in which that takes its place; as if it saved so much."""
-    verdicts = [
-        weigh(
+    promoted = [
+        is_promoted(
             evidence_on(champion, challenger),
-            "version 2",
             challenger.spikes / champion.spikes - 1 if saved is None else -saved,
             rule,
         )
         for champion, challenger in pairs
     ]
-    return sum(verdict.is_champion for verdict in verdicts) / len(verdicts)
+    return sum(promoted) / len(promoted)
+
+
+@cache
+def is_promoted(evidence, cost_change, rule):
+    return weigh(evidence, "version 2", cost_change, rule).is_champion
 
 
 @pytest.fixture(scope="module")
