@@ -13,6 +13,7 @@ import mlflow
 import pytest
 import torch
 
+from benchmarks.reseeds import packed
 from lifline.data.datasets import load_dataset
 from lifline.experiments import seeds
 from lifline.experiments.fingerprint import fingerprint
@@ -80,6 +81,13 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
     store = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     decided = store.download_artifacts(children[0].info.run_id, PREDICTIONS.name, str(workspace))
     assert Path(decided).read_bytes() == PREDICTIONS.read_bytes()
+
+    rows = PREDICTIONS.read_text().splitlines()[1:]
+    kept = json.loads(packed(store))["seeds"]
+    assert [each["seed"] for each in kept] == [42, 43, 44]
+    assert kept[0]["wrong"] == [image for image, row in enumerate(rows) if len(set(row.split(","))) == 2]
+    spikes = json.loads(EVALUATION.read_text())["spikes_per_image"]
+    assert kept[0]["spikes_per_image"] == pytest.approx(sum(spikes.values()), abs=1e-3)
 
     ids = [run.info.run_id for run in children[:2]]
     code, out, err = lifline("compare", *ids)

@@ -92,13 +92,13 @@ def test_a_cheaper_version_takes_its_place_if_it_is_hardly_worse(store, export, 
 
 
 def test_evidence_for_the_best_of_many_is_stronger_than_for_one(store, export, lifline):
-    """Of p 0.035 by 23 images gained and 10 lost: enough for one of a level of 0.05, not for the best of three."""
+    """Of p 0.0076 by 27 images gained and 10 lost: enough for one of a level of 0.01, not for the best of three."""
     export(0.9)
     lifline("champion")
-    export(0.9013, brightness=2, missed=10)
+    export(0.9017, brightness=2, missed=10)
     export(0.89, brightness=3)
     export(0.88, brightness=4)
-    assert_one_line_error(lifline("champion")[::2], "no evidence that version 2", "98.33% interval")
+    assert_one_line_error(lifline("champion")[::2], "no evidence that version 2", "99.67% interval")
     assert "is version 2" in lifline("champion", "--version", "2")[1]
 
 
@@ -113,7 +113,7 @@ def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline,
     assert_one_line_error(lifline("champion", "--version", "2")[::2], "no evidence", "energy +0%")
     assert "version 3 is cheaper than the champion, and worse by 0.20% at most" in lifline("champion")[1]
     export(0.9010, brightness=3, missed=20)
-    change(workspace, "level: 0.05", "level: 0.25")
+    change(workspace, "level: 0.01", "level: 0.25")
     assert lifline("champion", "--version", "4")[0] == 0
 
 

@@ -115,7 +115,7 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
         store.log_text(run.info.run_id, predictions(right), "predictions.csv")
     names = ["tutorial: beta 0.9", "tutorial: beta 0.5"]
     *_, last = lifline("compare", *names)[1].splitlines()
-    assert last.startswith("test images, the second against the first: +5.00 points (95% interval +3.")
+    assert last.startswith("test images, the second against the first: +5.00 points (99% interval +3.")
     assert "50 images gained, 0 lost, of 1,000" in last
     store.log_text(two_runs[0].info.run_id, predictions(900, total=800), "predictions.csv")
     assert "test images" not in lifline("compare", *names)[1]
