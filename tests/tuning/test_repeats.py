@@ -14,6 +14,7 @@ from lifline.tuning.repeats import is_used_up, num_combinations
 from lifline.tuning.study import REPEATS, TRAINED, best_trials, next_trial, open_study
 from lifline.tuning.trial import Score
 from lifline.tuning.workers import TrialEvent, WorkerDiedError
+from tests.conftest import HEALTHY
 from tests.tuning.studies import DATA, LIFLINE, finish, runs, set_space, states, the_study
 
 FOUR = "{network.num_steps: {low: 4, high: 5}, network.threshold: [1.0, 2.0]}"
@@ -31,7 +32,7 @@ class CountedTraining:
         network = params.network
         self.asked.append({"network.num_steps": network.num_steps, "network.threshold": network.threshold})
         accuracy = self.outcome(params)
-        yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
+        yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [], HEALTHY)
         yield Score(accuracy, {"num_steps": params.network.num_steps}, {"firing_rate": 0.25})
 
 
