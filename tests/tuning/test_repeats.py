@@ -111,6 +111,32 @@ def test_a_failed_trial_is_trained_again(training):
     assert training.asked == [FIRST, FIRST]
 
 
+def test_a_space_is_not_used_up_by_what_failed(training, ready):
+    def fail_once(params):
+        if len(training.asked) == 1:
+            raise TrainingError("the loss is nan")
+        return 0.5
+
+    set_space(ready, "{network.threshold: [1.0, 2.0]}")
+    training.outcome = fail_once
+    finish(0)
+    for threshold in (2.0, 1.0):
+        suggest_again({"network.threshold": threshold})
+    assert states(finish(20)) == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_study_of_which_every_trial_fails_ends_at_its_number_of_trials(training, ready, command):
+    def fail(params):
+        raise TrainingError("the loss is nan")
+
+    set_space(ready, "{network.threshold: [1.0]}")
+    training.outcome = fail
+    code, out, err = command("tune", "--trials", "2")
+    assert (code, err) == (0, "")
+    assert states(the_study().trials) == ["FAIL"] * 2
+    assert "have been tried" not in out
+
+
 def test_what_another_program_told_is_trained(training):
     finish(1)
     told = the_study().ask(the_study().trials[0].distributions)
