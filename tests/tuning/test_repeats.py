@@ -14,10 +14,12 @@ from lifline.tuning.repeats import is_used_up, num_combinations
 from lifline.tuning.study import REPEATS, TRAINED, best_trials, next_trial, open_study
 from lifline.tuning.trial import Score
 from lifline.tuning.workers import TrialEvent, WorkerDiedError
+from tests.conftest import HEALTHY
 from tests.tuning.studies import DATA, LIFLINE, finish, runs, set_space, states, the_study
 
 FOUR = "{network.num_steps: {low: 4, high: 5}, network.threshold: [1.0, 2.0]}"
 FIRST = {"network.num_steps": 4, "network.threshold": 1.0}
+OTHER = FIRST | {"network.threshold": 2.0}
 
 
 class CountedTraining:
@@ -31,7 +33,7 @@ class CountedTraining:
         network = params.network
         self.asked.append({"network.num_steps": network.num_steps, "network.threshold": network.threshold})
         accuracy = self.outcome(params)
-        yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [])
+        yield EpochReport(1, 1, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [], HEALTHY)
         yield Score(accuracy, {"num_steps": params.network.num_steps}, {"firing_rate": 0.25})
 
 
@@ -109,14 +111,41 @@ def test_a_failed_trial_is_trained_again(training):
     assert training.asked == [FIRST, FIRST]
 
 
+def test_a_space_is_not_used_up_by_what_failed(training, ready):
+    def fail_once(params):
+        if len(training.asked) == 1:
+            raise TrainingError("the loss is nan")
+        return 0.5
+
+    set_space(ready, "{network.threshold: [1.0, 2.0]}")
+    training.outcome = fail_once
+    finish(0)
+    for threshold in (2.0, 1.0):
+        suggest_again({"network.threshold": threshold})
+    assert states(finish(20)) == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_study_of_which_every_trial_fails_ends_at_its_number_of_trials(training, ready, command):
+    def fail(params):
+        raise TrainingError("the loss is nan")
+
+    set_space(ready, "{network.threshold: [1.0]}")
+    training.outcome = fail
+    code, out, err = command("tune", "--trials", "2")
+    assert (code, err) == (0, "")
+    assert states(the_study().trials) == ["FAIL"] * 2
+    assert "have been tried" not in out
+
+
 def test_what_another_program_told_is_trained(training):
     finish(1)
+    suggest_again(OTHER)
     told = the_study().ask(the_study().trials[0].distributions)
     the_study().tell(told.number, 0.99)
-    suggest_again(told.params)
+    suggest_again(OTHER)
     trials = finish(3)
-    assert training.asked == [FIRST, told.params]
-    assert trials[2].value == told.params["network.threshold"] / 4
+    assert training.asked == [FIRST, OTHER]
+    assert [trial.value for trial in trials] == [0.25, 0.99, 0.5]
 
 
 def test_a_front_has_no_trial_twice(training):
@@ -135,34 +164,40 @@ def test_a_range_of_numbers_is_never_used_up(repository, tuned):
     assert not is_used_up(study)
 
 
-class OneFree:
-    """Workers of which one trains, and is told to end it, while another is free."""
+class FakeWorkers:
+    """Workers that end their trials in the order in which they began them, with these outcomes."""
 
-    def __init__(self):
+    def __init__(self, num_workers, outcome):
+        self.num_workers = num_workers
+        self.outcome = outcome
         self.begun = []
-        self.ended = 0
+        self.begun_before_event = []
+        """For each event, the trials that had been begun by then."""
 
     def started(self, params, data):
         return nullcontext()
 
-    def is_free(self):
-        return len(self.begun) - self.ended < 2
+    def num_free(self):
+        return self.num_workers - len(self.begun) + len(self.begun_before_event)
 
     def begin(self, number, params):
+        assert self.num_free() > 0
         self.begun.append(number)
 
     def next_event(self):
-        number = self.begun[self.ended]
-        self.ended += 1
+        number = self.begun[len(self.begun_before_event)]
+        self.begun_before_event.append(self.begun.copy())
         return TrialEvent(number, self.outcome(number))
 
 
-@pytest.mark.parametrize("outcome", [Score(0.75, {}, {}), TrainingError("the loss is nan"), WorkerDiedError("gone")])
+FAILURES = [TrainingError("the loss is nan"), WorkerDiedError("gone")]
+
+
+@pytest.mark.parametrize("outcome", [Score(0.75, {}, {}), *FAILURES])
 def test_a_repeat_of_what_is_being_trained_waits_for_its_outcome(training, outcome):
     finish(0)
     suggest_again(FIRST)
-    two = OneFree()
-    two.outcome = lambda number: outcome if number == 0 else Score(0.5, {}, {})
+    two = FakeWorkers(2, lambda number: outcome if number == 0 else Score(0.5, {}, {}))
     trials = finish(2, workers=two)
     if isinstance(outcome, Score):
         assert two.begun == [0]
@@ -172,6 +207,29 @@ def test_a_repeat_of_what_is_being_trained_waits_for_its_outcome(training, outco
         assert two.begun[:2] == [0, 1]
         assert trials[0].state.name == "FAIL"
         assert trials[1].value == 0.5
+
+
+def test_beside_repeats_that_wait_other_trials_are_trained(training):
+    finish(0)
+    for params in (FIRST, FIRST, OTHER):
+        suggest_again(params)
+    four = FakeWorkers(4, lambda number: Score(0.25 * (number + 1), {}, {}))
+    trials = finish(4, workers=four)
+    assert four.begun_before_event[0] == [0, 3]
+    assert [trial.value for trial in trials] == [0.25, 0.25, 0.25, 1.0]
+    assert [trial.user_attrs.get(REPEATS) for trial in trials] == [None, 0, 0, None]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_each_repeat_that_waits_has_a_worker_to_be_trained_by(training, failure):
+    finish(0)
+    for params in (FIRST, FIRST, OTHER):
+        suggest_again(params)
+    three = FakeWorkers(3, lambda number: failure if number == 0 else Score(0.25 * number, {}, {}))
+    trials = finish(4, workers=three)
+    assert three.begun_before_event == [[0], [0, 1, 3], [0, 1, 3]]
+    assert [trial.value for trial in trials[:4]] == [None, 0.25, 0.25, 0.75]
+    assert [trial.user_attrs.get(REPEATS) for trial in trials[:4]] == [None, None, 1, None]
 
 
 @pytest.mark.slow

@@ -40,7 +40,6 @@ from lifline.tuning.workers import InProcess, TrialEvent, WorkerDiedError, Worke
 
 STATUSES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 PATIENCE_SECONDS = 30
-POLL_SECONDS = 1
 
 
 class Watcher(Protocol):
@@ -123,6 +122,8 @@ class _Running:
     trial: Trial
     params: Params
     run: Run | None = None
+    is_waiting: bool = False
+    """Whether its params are being trained by an earlier trial; a worker rests meanwhile."""
 
 
 class _Driver:
@@ -148,8 +149,6 @@ class _Driver:
         self.watcher = watcher
         self.parent = parent
         self.running: dict[int, _Running] = {}
-        self.waiting: _Running | None = None
-        """That of them whose params are being trained by an earlier trial; its worker rests meanwhile."""
 
     def run(self, num_trials: int, ends: float | None) -> None:
         """Until the study has so many trials, or the time is over.
@@ -161,11 +160,11 @@ class _Driver:
         try:
             while self._begin_trials(num_trials, ends) or self.running:
                 had_work = bool(self.running)
-                if event := self._next_event():
+                if event := self.workers.next_event():
                     with signals_held_off():
                         self._on_event(event)
-                if self.waiting:
-                    self._take_up(self.waiting)
+                if self._waiting():
+                    self._take_up_waiting()
                 if self.running or had_work:
                     waiting_since = time.monotonic()
                 elif time.monotonic() - waiting_since > PATIENCE_SECONDS:
@@ -178,9 +177,9 @@ class _Driver:
             raise
 
     def _begin_trials(self, num_trials: int, ends: float | None) -> bool:
-        """Give every free worker a trial; whether there may be more."""
-        while not self.waiting and (ends is None or time.monotonic() < ends):
-            if not self.workers.is_free():
+        """Give every free worker a trial, which may have to wait for another; whether there may be more."""
+        while ends is None or time.monotonic() < ends:
+            if self.workers.num_free() <= len(self._waiting()):
                 return not is_full(self.study, num_trials)
             with self.store.exclusive(self.study.study_name), signals_held_off():
                 self._fail_dead_trials()
@@ -205,21 +204,24 @@ class _Driver:
     def _train_or_repeat(self, running: _Running) -> None:
         """Train a trial, or give it the outcome of the one with the same params, for which it waits if need be."""
         twin = twin_of(self.study, running.trial)
-        self.waiting = running if twin and not twin.state.is_finished() else None
+        running.is_waiting = twin is not None and not twin.state.is_finished()
         if twin is None:
             self.workers.begin(running.trial.number, running.params)
-        elif twin.state.is_finished():
+        elif not running.is_waiting:
             self._repeat(running, twin)
 
-    def _take_up(self, waiting: _Running) -> None:
-        """Look again after a trial that waits for another."""
+    def _waiting(self) -> list[_Running]:
+        return [running for running in self.running.values() if running.is_waiting]
+
+    def _take_up_waiting(self) -> None:
+        """Look again after the trials that wait for another."""
         with self.store.exclusive(self.study.study_name), signals_held_off():
             self._fail_dead_trials()
-            if self._is_finished(waiting.trial.number):
-                self.waiting = None
-                self._let_go(waiting.trial.number)
-            else:
-                self._train_or_repeat(waiting)
+            for waiting in self._waiting():
+                if self._is_finished(waiting.trial.number):
+                    self._let_go(waiting.trial.number)
+                else:
+                    self._train_or_repeat(waiting)
 
     def _repeat(self, running: _Running, known: FrozenTrial) -> None:
         """End a trial as the one with the same params ended, and leave of it what training it would have left."""
@@ -232,12 +234,6 @@ class _Driver:
         if known.state == TrialState.COMPLETE:
             trial.set_user_attr(TRAINED, True)
         self._end(trial.number, known.state, known.values if known.state == TrialState.COMPLETE else None, reason)
-
-    def _next_event(self) -> TrialEvent | None:
-        if self.waiting and len(self.running) == 1:  # for a trial of another process
-            time.sleep(POLL_SECONDS)
-            return None
-        return self.workers.next_event()
 
     def _is_finished(self, number: int) -> bool:
         return self.study.get_trials(deepcopy=False)[number].state.is_finished()

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,14 +26,13 @@ from lifline.system.environment import SETTINGS
 from lifline.system.signals import handlers_kept
 from lifline.training.report import EpochReport
 from lifline.tuning.trial import Data, Score, train_trial
-from lifline.tuning.workers import TrialEvent, WorkerDiedError
+from lifline.tuning.workers import POLL_SECONDS, TrialEvent, WorkerDiedError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of which MNIST takes 47 MB."""
 
 ADVICE = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token"
 CONNECT_SECONDS = 10
-POLL_SECONDS = 1
 RESOURCE_STEP = 1e-4
 """Ray rounds to it."""
 
@@ -108,9 +108,9 @@ class RayWorkers:
         finally:
             ray.shutdown()
 
-    def is_free(self) -> bool:
-        """Whether a worker could begin a trial."""
-        return bool(self.free)
+    def num_free(self) -> int:
+        """How many workers could begin a trial."""
+        return len(self.free)
 
     def begin(self, number: int, params: Params) -> None:
         """Let a free worker train the trial with this number."""
@@ -131,6 +131,9 @@ class RayWorkers:
         Raises:
             TuningError: workers do not start.
         """
+        if not self.awaited:  # for which ray.wait does not wait
+            time.sleep(POLL_SECONDS)
+            return None
         ready, _ = ray.wait(list(self.awaited), timeout=POLL_SECONDS)
         if not ready:
             return None

@@ -7,7 +7,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline.tuning.study import REPEATS, complete_trials, counted
+from lifline.tuning.study import REPEATS, complete_trials
+
+TRIED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def twin_of(study: Study, trial: Trial) -> FrozenTrial | None:
@@ -33,9 +35,9 @@ def num_combinations(study: Study) -> int | None:
 
 
 def is_used_up(study: Study) -> bool:
-    """Whether each combination has been tried, or is being tried."""
+    """Whether each combination has been tried, or is being tried; what failed has not."""
     wanted = num_combinations(study)
-    return wanted is not None and _num_tried(counted(study.get_trials(deepcopy=False))) >= wanted
+    return wanted is not None and _num_tried(study.get_trials(deepcopy=False, states=TRIED)) >= wanted
 
 
 def _num_tried(trials: Sequence[FrozenTrial]) -> int:

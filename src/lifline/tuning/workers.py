@@ -1,5 +1,6 @@
 """Workers train trials, and tell the driver of each epoch; here the one that works in the driver's own process."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
@@ -8,6 +9,8 @@ from lifline.device import choose_device
 from lifline.params import Params
 from lifline.training.report import EpochReport
 from lifline.tuning.trial import Data, Score, train_trial
+
+POLL_SECONDS = 1
 
 
 class WorkerDiedError(Exception):
@@ -29,8 +32,8 @@ class Workers(Protocol):
     def started(self, params: Params, data: Data) -> AbstractContextManager[object]:
         """A context in which there are workers, with these images at hand."""
 
-    def is_free(self) -> bool:
-        """Whether a worker could begin a trial."""
+    def num_free(self) -> int:
+        """How many workers could begin a trial."""
 
     def begin(self, number: int, params: Params) -> None:
         """Let a free worker train the trial with this number."""
@@ -56,9 +59,9 @@ class InProcess:
         self.data = data.to(choose_device(params.train.device))
         return nullcontext()
 
-    def is_free(self) -> bool:
-        """Whether no trial is being trained."""
-        return not self.trainings
+    def num_free(self) -> int:
+        """None while a trial is being trained, else one."""
+        return 1 - len(self.trainings)
 
     def begin(self, number: int, params: Params) -> None:
         """Train this trial from now on."""
@@ -71,8 +74,11 @@ class InProcess:
         """Forget the trial."""
         del self.trainings[number]
 
-    def next_event(self) -> TrialEvent:
-        """Train an epoch, or score."""
+    def next_event(self) -> TrialEvent | None:
+        """Train an epoch, or score; wait a second where there is no trial."""
+        if not self.trainings:
+            time.sleep(POLL_SECONDS)
+            return None
         (number,) = self.trainings
         result: EpochReport | Score | Exception
         try:
