@@ -8,8 +8,8 @@ LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --ge
 # An index of PyTorch builds without CUDA, where there is no GPU: see docs/installing.md
 TORCH_INDEX ?=
 NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|train_accuracy$$
-SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU a fifth of it does (docs/installing.md)
-SIZE_WITHOUT_CUDA = 0.7 GB to download, 2.6 GB on disk
+SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU about a fifth of it does (docs/installing.md)
+SIZE_WITHOUT_CUDA = about 0.7 GB to download, 2.6 GB on disk
 TORCH = $(shell awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
 WITHOUT_TORCH = awk '/^[a-z]/ {kept = !/^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==/} kept' requirements.lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
