@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -164,19 +164,24 @@ def is_whole(client: MlflowClient, version: ModelVersion) -> bool:
 
 
 def _onnx_files(client: MlflowClient, location: str) -> Iterator[str]:
+    return (file for file in _files(client, location) if file.endswith(".onnx"))
+
+
+def _files(client: MlflowClient, location: str) -> Iterator[str]:
     for file in mlflow.artifacts.list_artifacts(artifact_uri=location, tracking_uri=client.tracking_uri):
-        if file.path.endswith(".onnx"):
-            yield f"{location}/{PurePosixPath(file.path).name}"
+        yield f"{location}/{PurePosixPath(file.path).name}"
 
 
 def read_decisions_of(client: MlflowClient, version: ModelVersion, file: str) -> list[Decision]:
     """What a version took each image for, by one of its files; nothing where it has no such file."""
     location = client.get_model_version_download_uri(version.name, str(version.version))
+    if f"{location}/{file}" not in _files(client, location):
+        return []
     with TemporaryDirectory() as folder:
-        try:
-            return read_decisions(Path(_download(client, f"{location}/{file}", folder)).read_bytes())
-        except (MlflowException, OSError, ValueError):
-            return []
+        content = Path(_download(client, f"{location}/{file}", folder)).read_bytes()
+    with suppress(ValueError):
+        return read_decisions(content)
+    return []
 
 
 def _download(client: MlflowClient, file: str, folder: str) -> str:
