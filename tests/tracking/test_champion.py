@@ -48,12 +48,16 @@ def test_luck_is_no_evidence(store, export, lifline):
     export(0.901, brightness=2, missed=20)  # 30 images gained, 20 lost
     code, _, err = lifline("champion")
     assert_one_line_error(
-        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell", "--force"
+        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell it better", "--force"
     )
     assert champion(store) == 1
     export(0.9, brightness=3)
     assert_one_line_error(
         lifline("champion", "--version", "3")[::2], "no evidence that version 3", "+0.00 points", "p 1,"
+    )
+    export(0.899, brightness=4, missed=20)  # 20 images gained, 30 lost
+    assert_one_line_error(
+        lifline("champion", "--version", "4")[::2], "no evidence that version 4", "-0.10 points", "would tell it worse"
     )
 
 
