@@ -24,11 +24,12 @@ def main() -> None:
     with tracking.run_of_model(model_sha256, params) as run:
         run.log_dataset(dataset, "test")
         evaluations = evaluate_by_num_steps(model, test)
-        report, evaluation = report_on(evaluations, model_sha256), evaluations[-1]
-        report.write(EVALUATION)
-        write_json(TEST_METRICS, report.as_headline())
+        evaluation = evaluations[-1]
         write_csv(PREDICTIONS, DECISION_COLUMNS, evaluation.class_pairs())
         write_csv(GATE, DECISION_COLUMNS, evaluate(model, gate).class_pairs() if params.data.gate_size else [])
+        report = report_on(evaluations, model_sha256, {path.name: sha256_of(path) for path in (PREDICTIONS, GATE)})
+        report.write(EVALUATION)
+        write_json(TEST_METRICS, report.as_headline())
         bins = list(evaluation.firing_rate_histogram())
         write_csv(FIRING_RATES, list(bins[0]), (each.values() for each in bins))
         figures = evaluation_figures(model, test, evaluations)

@@ -22,6 +22,7 @@ def main() -> None:
     trained, model_sha256 = load_model_for(params.network, dataset.info, paths.MODEL), sha256_of(paths.MODEL)
     described = params.with_values({"data.dataset": dataset.info.name})  # no path
     evaluation = EvaluationReport.read(paths.EVALUATION, model_sha256)
+    evaluation.check_decisions(paths.PREDICTIONS, paths.GATE)
     subject = Subject(trained, model_sha256, described, dataset, evaluation.accuracy)
     with tracking.run_of_model(model_sha256, params) as run:
         remove_exports()
@@ -29,8 +30,7 @@ def main() -> None:
         exports = export_all(subject, lambda line: print(line, flush=True))
         card = model_card(described, dataset, evaluation, exports)
         files = write_exports(exports)
-        figures = {name: export.figures for name, export in exports.items()}
-        write_json(paths.EXPORT_REPORT, figures)
+        write_json(paths.EXPORT_REPORT, {name: export.figures for name, export in exports.items()})
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
         pictures = paths.FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped

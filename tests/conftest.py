@@ -304,10 +304,10 @@ def untrained(params: NetworkParams, seed: int = 0) -> Model:
     return Model(new_network(params, MNIST, seed), params, MNIST)
 
 
-def save_untrained() -> None:
+def save_untrained(seed: int = 0) -> None:
     """Write a model as the training stage would, for the params in the working directory."""
     params = read_params()
-    save_model(untrained(params.network), MODEL)
+    save_model(untrained(params.network, seed), MODEL)
 
 
 def stage_process(name: str, folder: Path) -> Process:

@@ -7,11 +7,14 @@ from lifline.evaluation.evaluate import evaluate_by_num_steps, report_on
 from lifline.evaluation.report import EvaluationReport
 from tests.conftest import changed, first, untrained
 
+OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""The SHA-256 of an empty file (NIST, FIPS 180-4 examples)."""
+
 
 @pytest.fixture(scope="module")
 def report(params, test_images):
     model = untrained(changed(params, network={"layers": "9", "num_steps": 3, "threshold": 0.3}).network)
-    return report_on(evaluate_by_num_steps(model, first(test_images, 50)), "ab" * 32)
+    return report_on(evaluate_by_num_steps(model, first(test_images, 50)), "ab" * 32, {"predictions.csv": OF_NOTHING})
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def test_the_file_holds_the_figures_that_runs_have(report, written):
     content = json.loads(written.read_text())
     assert content["model_sha256"] == "ab" * 32
     assert [stop["num_steps"] for stop in content["by_num_steps"]] == [1, 2, 3]
-    details = {"model_sha256", "by_num_steps", "operations", "energy"}
+    details = {"model_sha256", "decisions_sha256", "by_num_steps", "operations", "energy"}
     assert report.as_metrics() == {name: content[name] for name in content.keys() - details}
     assert content["by_num_steps"][-1]["accuracy"] == content["accuracy"]
 
@@ -40,6 +43,22 @@ def test_the_file_holds_the_figures_that_runs_have(report, written):
 def test_a_report_on_another_model_is_refused(written):
     with pytest.raises(ModelError, match=f"is of the model with SHA-256 {'ab' * 32}, not of {'cd' * 32}; `dvc repro"):
         EvaluationReport.read(written, "cd" * 32)
+
+
+def test_tables_of_decisions_are_the_evaluations_own(report, tmp_path):
+    table, another = tmp_path / "predictions.csv", tmp_path / "gate.csv"
+    with pytest.raises(ModelError, match=r"predictions\.csv is missing; `dvc repro evaluate` makes it"):
+        report.check_decisions(table)
+    for path in (table, another):
+        path.touch()
+    report.check_decisions(table)
+    with pytest.raises(ModelError, match=r"gate\.csv is of another evaluation"):
+        report.check_decisions(table, another)
+    table.write_text("actual,predicted\n")
+    with pytest.raises(
+        ModelError, match=r"predictions\.csv is of another .* `dvc repro --force --single-item evaluate`"
+    ):
+        report.check_decisions(table)
 
 
 def test_a_missing_report_is_named(tmp_path):

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 def card(params, mnist, folder):
     params = changed(params, network={"layers": "40-30", "num_steps": 12, "threshold": 0.3})
     model, data = untrained(params.network, seed=2), first(mnist.test, 500)
-    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
+    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32, {})
     dataset = Dataset(mnist.info, first(mnist.train, 5_100), data, mnist.sha256)
     subject = Subject(model, "ab" * 32, params, dataset, report.accuracy)
     exports = {name: export_as(name, subject) for name in params.export.formats}
@@ -88,7 +88,7 @@ def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     params = changed(params, network={"layers": "20", "num_steps": 3, "coding": coding})
     model, data = untrained(params.network, seed=2), first(mnist.test, 600)
-    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32)
+    report = report_on(evaluate_by_num_steps(model, data), "ab" * 32, {})
     dataset = mnist._replace(test=data)
     export = export_as("onnx", Subject(model, "ab" * 32, params, dataset, report.accuracy))
     assert (export.figures["images"], export.class_mismatches) == (600, 0)

@@ -12,7 +12,7 @@ import pytest
 
 from lifline.export.onnx import to_onnx
 from lifline.params import read_params
-from lifline.paths import DATA, EVALUATION, FORMATS, MODEL, ONNX_MODEL
+from lifline.paths import DATA, EVALUATION, FORMATS, GATE, MODEL, ONNX_MODEL, PREDICTIONS
 from lifline.presets import change_params
 from tests.conftest import NUM_TRAIN, assert_one_line_error, save_untrained, untrained
 from tests.disks import FILL, disk
@@ -66,6 +66,21 @@ def test_wrong_models(workspace, stage, name):
 def test_export_without_an_evaluation(workspace, stage):
     save_untrained()
     assert_one_line_error(stage("export"), f"{EVALUATION} is missing")
+
+
+@pytest.mark.parametrize("table", [PREDICTIONS, GATE])
+def test_an_export_with_decisions_of_another_model(store, stage, table):
+    """As after `git checkout` of another commit, which brings the evaluation without DVC's tables."""
+    change_params({"data.gate_size": 100, "network.threshold": 0.1})  # at which what is untrained fires
+    save_untrained(seed=1)
+    assert stage("evaluate")[0] == 0
+    of_another = table.read_bytes()
+    save_untrained(seed=2)
+    assert stage("evaluate")[0] == 0
+    assert table.read_bytes() != of_another
+    table.write_bytes(of_another)
+    assert_one_line_error(stage("export"), f"{table} is of another evaluation", "dvc repro")
+    assert not store.search_model_versions()
 
 
 def test_an_export_that_differs_leaves_no_file(store, stage, monkeypatch):

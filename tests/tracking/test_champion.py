@@ -1,6 +1,10 @@
 """The champion moves on evidence alone."""
 
+from pathlib import Path
+
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 
 from tests.conftest import assert_one_line_error
 
@@ -44,12 +48,16 @@ def test_luck_is_no_evidence(store, export, lifline):
     export(0.901, brightness=2, missed=20)  # 30 images gained, 20 lost
     code, _, err = lifline("champion")
     assert_one_line_error(
-        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell", "--force"
+        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell it better", "--force"
     )
     assert champion(store) == 1
     export(0.9, brightness=3)
     assert_one_line_error(
         lifline("champion", "--version", "3")[::2], "no evidence that version 3", "+0.00 points", "p 1,"
+    )
+    export(0.899, brightness=4, missed=20)  # 20 images gained, 30 lost
+    assert_one_line_error(
+        lifline("champion", "--version", "4")[::2], "no evidence that version 4", "-0.10 points", "would tell it worse"
     )
 
 
@@ -127,6 +135,32 @@ def test_versions_on_other_images_cannot_be_compared(store, export, lifline, mon
     export(0.95, brightness=3)
     assert_one_line_error(lifline("champion")[::2], "version 3 and the champion, version 1, cannot be compared")
     assert champion(store) == 1
+
+
+def test_a_version_without_its_decisions_cannot_be_compared(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2)
+    files = Path(store.get_model_version_download_uri("lifline", "2").removeprefix("file://"))
+    (files / "predictions.csv").unlink()
+    assert_one_line_error(lifline("champion")[::2], "version 2 and the champion, version 1, cannot be compared")
+
+
+LOST = [requests.ConnectionError("Connection refused"), MlflowException("API request failed: 503")]
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
+def test_decisions_that_a_lost_server_does_not_give_are_its_fault_not_the_versions(
+    store, export, lifline, monkeypatch, error
+):
+    def lost(*_, **__):
+        raise error
+
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2)
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lost)
+    assert_one_line_error(lifline("champion")[::2], "mlflow.db does not work", str(error))
 
 
 def test_versions_on_other_data_cannot_be_compared_though_their_labels_are_alike(store, export, lifline):

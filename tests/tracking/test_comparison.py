@@ -1,6 +1,8 @@
 import re
 
+import mlflow
 import pytest
+import requests
 
 from lifline.tracking import runs as tracking
 from tests.conftest import assert_one_line_error, changed
@@ -119,6 +121,18 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     assert "50 images gained, 0 lost, of 1,000" in last
     store.log_text(two_runs[0].info.run_id, predictions(900, total=800), "predictions.csv")
     assert "test images" not in lifline("compare", *names)[1]
+
+
+def test_decisions_that_a_lost_server_does_not_give_are_no_missing_ones(two_runs, store, lifline, monkeypatch):
+    def lost(*_, **__):
+        raise requests.ConnectionError("Connection refused")
+
+    for run in two_runs:
+        store.log_text(run.info.run_id, "no,table", "predictions.csv")
+    names = ["tutorial: beta 0.9", "tutorial: beta 0.5"]
+    assert lifline("compare", *names)[0] == 0
+    monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", lost)
+    assert_one_line_error(lifline("compare", *names)[::2], "does not work", "Connection refused")
 
 
 def test_two_runs_are_compared_on_the_images_that_were_held_out_for_it_too(two_runs, store, lifline, workspace):

@@ -49,6 +49,15 @@ def test_a_training_that_makes_the_same_model_again_speaks_of_its_version(store,
     assert store.get_model_version("lifline", "1").description == "# Another card"
 
 
+def test_a_version_that_is_registered_again_has_the_facts_of_then(store, export):
+    """As after another estimate of energy, of the same files."""
+    export(0.9)
+    store.delete_model_version_tag("lifline", "1", "num_steps")  # as of a version of before there was such a fact
+    assert export(0.9, energy=7_000.0) == "1"
+    tags = store.get_model_version("lifline", "1").tags
+    assert (tags["energy_nanojoules"], tags["num_steps"], tags["spikes_per_image"]) == ("7000.0", "10", "800.0")
+
+
 def test_a_version_without_the_proof_is_refused(store, export, lifline):
     """export.max_class_mismatches may let a model pass that is not quite the network."""
     export(0.9, mismatches=1)

@@ -1,7 +1,7 @@
 """How good a network is, and how much it fires."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 import torch
@@ -242,11 +242,14 @@ def evaluate_by_num_steps(model: Model, data: LabelledImages) -> list[Evaluation
     return [evaluate(model, data, num_steps) for num_steps in stops]
 
 
-def report_on(evaluations: Sequence[Evaluation], model_sha256: str) -> EvaluationReport:
-    """Put evaluations by number of steps, the last of them whole, into a report on their model."""
+def report_on(
+    evaluations: Sequence[Evaluation], model_sha256: str, decisions_sha256: Mapping[str, str]
+) -> EvaluationReport:
+    """Put evaluations by number of steps, the last of them whole, into a report on their model and its decisions."""
     return EvaluationReport(
         **evaluations[-1].as_metrics().model_dump(),
         model_sha256=model_sha256,
+        decisions_sha256=dict(decisions_sha256),
         operations=evaluations[-1].operations(),
         energy=evaluations[-1].energy(),
         by_num_steps=tuple(evaluation.as_stop() for evaluation in evaluations),

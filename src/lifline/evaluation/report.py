@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from lifline.errors import ModelError
-from lifline.system.files import write_bytes
+from lifline.system.files import sha256_of, write_bytes
 
 MAX_BYTES = 1_000_000
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -131,6 +131,9 @@ class EvaluationReport(EvaluationMetrics):
     model_sha256: str
     """Of the file of the model that was evaluated."""
 
+    decisions_sha256: dict[str, str]
+    """Of the tables that tell what the model took each image for, by their names."""
+
     operations: Operations
     energy: EnergyEstimates
     by_num_steps: Annotated[tuple[Stop, ...], Field(min_length=1)]
@@ -146,6 +149,21 @@ class EvaluationReport(EvaluationMetrics):
     def write(self, path: Path) -> None:
         """Write the report as JSON; equal reports give equal bytes."""
         write_bytes(path, (self.model_dump_json(indent=2) + "\n").encode())
+
+    def check_decisions(self, *tables: Path) -> None:
+        """See that tables of decisions are those of this evaluation.
+
+        Raises:
+            ModelError: one is missing, or of another evaluation.
+        """
+        for table in tables:
+            if not table.is_file():
+                raise ModelError(f"{table} is missing; `dvc repro evaluate` makes it")
+            if sha256_of(table) != self.decisions_sha256.get(table.name):
+                raise ModelError(
+                    f"{table} is of another evaluation than its report; `dvc repro --force --single-item evaluate` "
+                    "makes both anew"
+                )
 
     @classmethod
     def read(cls, path: Path, model_sha256: str) -> "EvaluationReport":

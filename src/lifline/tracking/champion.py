@@ -199,7 +199,8 @@ def weigh(evidence: Evidence, this: str, cost_change: float, params: ChampionPar
     if is_told_apart:
         return Verdict(False, f"{this} is worse than the champion: {told}")
     needed = evidence.images_needed(params.level)
-    more = f"; {needed:,} images would tell, were that the true difference" if needed else ""
+    as_what = "better" if evidence.difference > 0 else "worse"
+    more = f"; {needed:,} images would tell it {as_what}, were that the true difference" if needed else ""
     return Verdict(False, f"no evidence that {this} is better than the champion: {told}{more}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -113,10 +114,10 @@ def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
 def _decisions(client: MlflowClient, run: ComparedRun, name: str, folder: str) -> list[Decision]:
     if not any(file.path == name for file in client.list_artifacts(run.run_id)):
         return []
-    try:
-        return read_decisions(Path(client.download_artifacts(run.run_id, name, folder)).read_bytes())
-    except (OSError, ValueError):
-        return []
+    content = Path(client.download_artifacts(run.run_id, name, folder)).read_bytes()
+    with suppress(ValueError):
+        return read_decisions(content)
+    return []
 
 
 def _differences(tables: Sequence[Mapping[str, str]]) -> list[Difference]:

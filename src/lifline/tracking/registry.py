@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class Facts(NamedTuple):
 def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
     """Make a logged model of a run a version; returns its number.
 
-    Where it is a version already, that one's, which gets the new card.
+    Where it is a version already, that one's, which gets the new card and facts.
 
     Args:
         run: that made the model, or the same once more.
@@ -68,11 +68,14 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
         card: the version's description, in Markdown.
     """
     client, model_sha256, source = run.client, run.read().data.tags[MODEL_TAG], f"models:/{model_id}"
+    tags = {MODEL_TAG: model_sha256} | {name: str(value) for name, value in facts._asdict().items()}
     with tracking_store.exclusive(client.tracking_uri):
         its = f"name = '{NAME}' and tags.{MODEL_TAG} = '{model_sha256}'"
         for known in all_pages(client.search_model_versions, its):
             if known.source == source:
                 client.update_model_version(NAME, known.version, _fitting(card))
+                for name, value in tags.items() - known.tags.items():
+                    client.set_model_version_tag(NAME, known.version, name, value)
                 return str(known.version)
         with tracking_store.unless_there():
             client.create_registered_model(NAME, description="Spiking networks, as ONNX and other formats.")
@@ -81,7 +84,7 @@ def register(run: Run, model_id: str, facts: Facts, card: str) -> str:
                 NAME,
                 source,
                 run.run_id,
-                tags={MODEL_TAG: model_sha256} | {name: str(value) for name, value in facts._asdict().items()},
+                tags=tags,
                 description=_fitting(card),
                 model_id=model_id,
             )
@@ -161,19 +164,24 @@ def is_whole(client: MlflowClient, version: ModelVersion) -> bool:
 
 
 def _onnx_files(client: MlflowClient, location: str) -> Iterator[str]:
+    return (file for file in _files(client, location) if file.endswith(".onnx"))
+
+
+def _files(client: MlflowClient, location: str) -> Iterator[str]:
     for file in mlflow.artifacts.list_artifacts(artifact_uri=location, tracking_uri=client.tracking_uri):
-        if file.path.endswith(".onnx"):
-            yield f"{location}/{PurePosixPath(file.path).name}"
+        yield f"{location}/{PurePosixPath(file.path).name}"
 
 
 def read_decisions_of(client: MlflowClient, version: ModelVersion, file: str) -> list[Decision]:
     """What a version took each image for, by one of its files; nothing where it has no such file."""
     location = client.get_model_version_download_uri(version.name, str(version.version))
+    if f"{location}/{file}" not in _files(client, location):
+        return []
     with TemporaryDirectory() as folder:
-        try:
-            return read_decisions(Path(_download(client, f"{location}/{file}", folder)).read_bytes())
-        except (MlflowException, OSError, ValueError):
-            return []
+        content = Path(_download(client, f"{location}/{file}", folder)).read_bytes()
+    with suppress(ValueError):
+        return read_decisions(content)
+    return []
 
 
 def _download(client: MlflowClient, file: str, folder: str) -> str:
