@@ -132,7 +132,7 @@ def test_metadata_has_few_dependencies_and_extras(built):
 def test_a_part_without_its_extra_says_which(built, tmp_path, part, extra):
     (wheel,) = built.glob("*.whl")
     done = with_base_only(installed(wheel, tmp_path / "installed"), f"import lifline.{part}")
-    assert done.stderr.splitlines()[-1].endswith(f"needs the extra {extra}: pip install 'lifline[{extra}]'")
+    assert done.stderr.splitlines()[-1].endswith(f"needs the extra {extra}: pip install '.[{extra}]' in a clone")
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_a_command_without_its_extra_says_so_in_a_line(built, tmp_path):
     (wheel,) = built.glob("*.whl")
     done = with_base_only(installed(wheel, tmp_path / "installed"), "from lifline.cli import main; main()", "versions")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'lifline[all]'" in done.stderr
+    assert "pip install '.[all]'" in done.stderr
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def _describe(error: Exception) -> str | None:
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("lifline"):
-        return f"{error.name} is not installed; pip install 'lifline[all]' brings all that the commands need"
+        return f"{error.name} is not installed; pip install '.[all]' in a clone brings all that the commands need"
     if is_out_of_memory(error):
         return "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
     return None

@@ -9,8 +9,6 @@ from lifline.starter.pin import pin
 
 
 class Installed:
-    version = "1.2.3"
-
     def __init__(self, origin=None):
         self.origin = origin
 
@@ -22,7 +20,6 @@ class Installed:
 @pytest.mark.parametrize(
     ("origin", "requirement"),
     [
-        (None, "lifline[all]==1.2.3"),
         (
             {"url": "https://example.org/lifline.git", "vcs_info": {"vcs": "git", "commit_id": "f00d"}},
             "lifline[all] @ git+https://example.org/lifline.git@f00d",
@@ -37,6 +34,11 @@ class Installed:
 )
 def test_what_is_installed_is_pinned_to_where_it_came_from(origin, requirement):
     assert pin(Installed(origin), None) == requirement
+
+
+def test_without_a_place_that_it_came_from_nothing_is_pinned():
+    with pytest.raises(LiflineError, match="nothing tells where lifline came from"):
+        pin(Installed(), None)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from lifline.errors import LiflineError
 from lifline.evaluation.report import EvaluationReport
 from lifline.presets import change_params
 from lifline.starter import repository
@@ -72,6 +73,16 @@ def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
         code, _, err = lifline("init", str(folder))
         assert_one_line_error((code, err), f"{folder} is not empty", "allowed")
     assert files_in(tmp_path) == {"notes.txt"}
+
+
+def test_a_lifline_that_cannot_be_pinned_leaves_nothing(lifline, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise LiflineError("nothing tells")
+
+    monkeypatch.setattr(repository, "pin", refuse)
+    code, _, err = lifline("init", str(tmp_path / "mine"))
+    assert_one_line_error((code, err), "nothing tells")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_interrupted_it_leaves_what_the_same_command_goes_on_from(quick, lifline, tmp_path, monkeypatch):

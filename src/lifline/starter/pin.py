@@ -15,10 +15,10 @@ EXTRAS = "lifline[all]"
 def pin(distribution: Distribution, checkout: Path | None) -> str:
     """The requirement of a lifline that is installed, or that runs from a checkout.
 
-    An installed one is pinned to where it came from (PEP 610), or else to its version; a checkout to its commit.
+    An installed one is pinned to where it came from (PEP 610), a checkout to its commit.
 
     Raises:
-        LiflineError: the checkout has no commit.
+        LiflineError: nothing tells where it came from, or the checkout has no commit.
     """
     if checkout is not None:
         return f"{EXTRAS} @ git+{_address(checkout)}@{_git(checkout, 'rev-parse', 'HEAD')}"
@@ -28,7 +28,11 @@ def pin(distribution: Distribution, checkout: Path | None) -> str:
     if "archive_info" in origin:
         sha256 = origin["archive_info"].get("hashes", {}).get("sha256")
         return f"{EXTRAS} @ {origin['url']}" + (f"#sha256={sha256}" if sha256 else "")
-    return f"{EXTRAS} @ {origin['url']}" if origin else f"{EXTRAS}=={distribution.version}"
+    if not origin:
+        raise LiflineError(
+            "nothing tells where lifline came from, which is to be pinned; allowed is a wheel's path or URL, or a clone"
+        )
+    return f"{EXTRAS} @ {origin['url']}"
 
 
 def _address(checkout: Path) -> str:

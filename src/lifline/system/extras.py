@@ -15,4 +15,4 @@ def require(part: str, *extras: str) -> None:
         MissingExtraError: none is.
     """
     if not any(find_spec(MARKS[extra]) for extra in extras):
-        raise MissingExtraError(f"{part} needs the extra {extras[0]}: pip install 'lifline[{extras[0]}]'")
+        raise MissingExtraError(f"{part} needs the extra {extras[0]}: pip install '.[{extras[0]}]' in a clone")
