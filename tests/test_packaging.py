@@ -66,6 +66,14 @@ def installed(file: Path, folder: Path) -> Path:
     return folder
 
 
+def required(extra: str) -> set[str]:
+    """The distributions that lifline needs, and those of an extra."""
+    ours = [
+        line for line in distribution("lifline").requires if "extra ==" not in line or f'extra == "{extra}"' in line
+    ]
+    return {re.match(r"[\w.-]+", line)[0] for line in ours}
+
+
 def beyond(distributions: set[str]) -> set[str]:
     """The modules of this environment that some distributions do not bring, nor what they need."""
     needed, to_read = set(), list(distributions)
@@ -91,9 +99,9 @@ def is_here(name: str) -> bool:
         return False
 
 
-def with_base_only(folder: Path, program: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run a program where the package's base dependencies alone are installed."""
-    command = [sys.executable, "-c", ONLY + program, ",".join(beyond(BASE)), *arguments]
+def with_base_only(folder: Path, program: str, *arguments: str, extra="", **options) -> subprocess.CompletedProcess:
+    """Run a program where the package's base dependencies alone are installed, and those of an extra."""
+    command = [sys.executable, "-c", ONLY + program, ",".join(beyond(required(extra))), *arguments]
     environment = clean_environment() | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
 
@@ -141,6 +149,14 @@ def test_a_command_without_its_extra_says_so_in_a_line(built, tmp_path):
     done = with_base_only(installed(wheel, tmp_path / "installed"), "from lifline.cli import main; main()", "versions")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "pip install '.[all]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_extra_of_pages_is_enough_to_make_them(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    program = "import lifline.cli.models, lifline.serving.static_page; print(sorted(sys.modules.keys() & BLOCKED))"
+    done = with_base_only(installed(wheel, tmp_path / "installed"), program, extra="serving")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 @pytest.mark.slow
