@@ -5,13 +5,16 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from collections import Counter
 from email import message_from_string
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
 
+from lifline.command import EXTRA_OF
 from tests.conftest import ROOT
 from tests.processes import clean_environment
 
@@ -129,18 +132,30 @@ def test_metadata_has_few_dependencies_and_extras(built):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "extra"),
+    ("part", "present", "missing", "extra"),
     [
-        ("tracking.runs", "pipeline"),
-        ("tuning.study", "tuning"),
-        ("serving.server", "serving"),
-        ("models.model", "pipeline"),
+        ("models.model", "", "pydantic", "all"),
+        ("serving.server", "", "uvicorn", "serving"),
+        ("tracking.runs", "serving", "mlflow", "pipeline"),
+        ("tuning.study", "pipeline", "optuna", "tuning"),
     ],
 )
-def test_a_part_without_its_extra_says_which(built, tmp_path, part, extra):
+def test_a_part_without_its_extra_says_what_is_missing(built, tmp_path, part, present, missing, extra):
     (wheel,) = built.glob("*.whl")
-    done = with_base_only(installed(wheel, tmp_path / "installed"), f"import lifline.{part}")
-    assert done.stderr.splitlines()[-1].endswith(f"needs the extra {extra}: pip install '.[{extra}]' in a clone")
+    folder = installed(wheel, tmp_path / "installed")
+    plain = with_base_only(folder, f"import lifline.{part}", extra=present)
+    assert plain.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{missing}'"
+    command = "import importlib, lifline.command as c; c.run_command(lambda: importlib.import_module(sys.argv[1]))"
+    done = with_base_only(folder, command, f"lifline.{part}", extra=present)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{missing} is not installed; pip install '.[{extra}]'" in done.stderr
+
+
+def test_each_library_that_one_extra_alone_brings_is_known():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    bringing = [(re.match(r"\w+", line)[0], extra) for extra, lines in extras.items() for line in lines]
+    times = Counter(module for module, _ in bringing)
+    assert {module: extra for module, extra in bringing if times[module] == 1} == EXTRA_OF
 
 
 @pytest.mark.slow
