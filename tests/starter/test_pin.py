@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import pin
+from lifline.starter.pin import changed_files, pin
 
 
 class Installed:
@@ -73,3 +73,16 @@ def test_a_checkout_is_pinned_to_its_commit_without_a_password(checkout, remote,
 def test_a_checkout_without_a_commit_is_named(tmp_path):
     with pytest.raises(LiflineError, match=str(tmp_path)):
         pin(Installed(), tmp_path)
+
+
+def test_what_differs_from_the_commit_is_found(checkout):
+    for name in ("params.yaml", "presets/fast.yaml", "notes.txt"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("as committed")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml", "presets/fast.yaml"]
+    git(checkout, "add", ".")
+    git(checkout, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Second")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == []
+    for name in ("params.yaml", "notes.txt"):
+        (checkout / name).write_text("other")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml"]

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ def pin(distribution: Distribution, checkout: Path | None) -> str:
             "nothing tells where lifline came from, which is to be pinned; allowed is a wheel's path or URL, or a clone"
         )
     return f"{EXTRAS} @ {origin['url']}"
+
+
+def changed_files(checkout: Path, patterns: Sequence[str]) -> list[str]:
+    """Which of some files are not as in the commit that is pinned."""
+    lines = _git(checkout, "status", "--porcelain", "--no-renames", "--untracked-files=all", "--", *patterns)
+    return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
 
 
 def _address(checkout: Path) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import pin
+from lifline.starter.pin import changed_files, pin
 from lifline.system.signals import signals_held_off
 
 COPIED = (
@@ -49,8 +49,17 @@ def start_repository(folder: Path) -> str:
     with as_file(files("lifline.starter")) as package:
         checkout = None if (package / "repository").is_dir() else package.parents[2]
         requirement = pin(distribution("lifline"), checkout)
+        if checkout:
+            _warn_of_changes(checkout)
         _make(folder, package, checkout or package / "repository", requirement)
     return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
+
+
+def _warn_of_changes(checkout: Path) -> None:
+    """Tell where what is copied, or lifline itself, is not what is pinned."""
+    if changed := changed_files(checkout, [*COPIED, "src/lifline"]):
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        print(f"warning: not as in the commit of lifline that is pinned: {changed[0]}{others}", file=sys.stderr)
 
 
 def _make(folder: Path, package: Path, source: Path, requirement: str) -> None:
