@@ -10,10 +10,17 @@ TORCH_INDEX ?=
 NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|train_accuracy$$
 SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU about a fifth of it does (docs/installing.md)
 SIZE_WITHOUT_CUDA = about 0.7 GB to download, 2.6 GB on disk
-TORCH = $(shell awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
-WITHOUT_TORCH = awk '/^[a-z]/ {kept = !/^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==/} kept' requirements.lock
+TORCH = $(shell awk '/^torch(vision|audio)?==/ {print $$1}' requirements.lock)
+OF_TORCH = torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+
+WITHOUT_TORCH = awk '/^[a-z]/ {kept = !/^($(OF_TORCH))==/} kept'
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY = true
+
+# Arguments: a lock, and options of pip's.
+define install_locked
+$(if $(TORCH_INDEX),$(WITHOUT_TORCH) $1 > .venv/$1)
+pip install $2--require-hashes -r $(if $(TORCH_INDEX),.venv/)$1
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help install exp repro demo test test-all tools tune bench docs docs-serve tutorial lint lock release ui dashboard clean
@@ -91,19 +98,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "Where the connection breaks, the same command goes on: what has come is kept in pip's cache."
 	$(PYTHON) -m venv .venv
 ifdef TORCH_INDEX
-	$(WITHOUT_TORCH) > .venv/without-torch.lock
-	pip install --require-hashes -r .venv/without-torch.lock
 	pip install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
-else
-	pip install --require-hashes -r requirements.lock
 endif
+	$(call install_locked,requirements.lock)
 	pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
-	pip install --quiet --require-hashes -r requirements-bench.lock
+	$(call install_locked,requirements-bench.lock,--quiet )
 	@touch $@
 
 $(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
-	pip install --quiet --require-hashes -r requirements-docs.lock
+	$(call install_locked,requirements-docs.lock,--quiet )
 	@touch $@

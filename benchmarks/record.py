@@ -69,7 +69,7 @@ def enter(recipe: str, params: Params, dataset: Dataset, folder: Path) -> None:
     Raises:
         LiflineError: a rule is not kept, another process measures the same, or the recipe does not reach the goal.
     """
-    commit = _clean_commit()
+    commit = _clean_commit(recipe)
     if torch.get_num_threads() != NUM_THREADS:
         raise LiflineError(f"threads are {torch.get_num_threads()}; allowed is 2: set OMP_NUM_THREADS=2")
     measured = fingerprint(params.with_values({"train.seed": 0}), dataset.sha256, CPU)
@@ -147,12 +147,14 @@ def _summary(results: list[SeedResult]) -> str:
     return f"{len(results)} seeds: {seconds:.2f} s, {accuracy:.3%}, where the goal is {GOAL:.2%},"
 
 
-def _clean_commit() -> str:
+def _clean_commit(recipe: str) -> str:
     """Return the commit that is measured.
 
     Raises:
-        LiflineError: there is none, or files differ from it.
+        LiflineError: there is none, files differ from it, or it has no such recipe.
     """
+    if unknown := _git("ls-files", "--others", "--", f"benchmarks/records/{recipe}.yaml", f"presets/{recipe}.yaml"):
+        raise LiflineError(f"{unknown} is not in the commit; an entry is of a commit: commit it first")
     elsewhere = [f":(exclude){written}" for written in WRITTEN]
     if changed := _git("status", "--porcelain", "--untracked-files=no", "--", ".", *elsewhere):
         raise LiflineError(f"{changed.split()[1]} differs from the commit; an entry is of a commit: commit it first")

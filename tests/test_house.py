@@ -204,12 +204,11 @@ def is_definition(node: ast.stmt) -> bool:
 
 
 def test_nothing_happens_at_import_but_definitions():
-    """And a word on what is not installed."""
     acts = {
         path.relative_to(PACKAGE).as_posix(): ast.unparse(node)
         for path in modules()
         for node in ast.parse(path.read_text()).body
-        if not is_definition(node) and not (path.name == "__init__.py" and ast.unparse(node).startswith("require("))
+        if not is_definition(node)
     }
     assert acts == {
         "__init__.py": "settle(THREADS)",

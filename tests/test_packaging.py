@@ -5,13 +5,16 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from collections import Counter
 from email import message_from_string
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
 
+from lifline.command import EXTRA_OF
 from tests.conftest import ROOT
 from tests.processes import clean_environment
 
@@ -66,6 +69,14 @@ def installed(file: Path, folder: Path) -> Path:
     return folder
 
 
+def required(extra: str) -> set[str]:
+    """The distributions that lifline needs, and those of an extra."""
+    ours = [
+        line for line in distribution("lifline").requires if "extra ==" not in line or f'extra == "{extra}"' in line
+    ]
+    return {re.match(r"[\w.-]+", line)[0] for line in ours}
+
+
 def beyond(distributions: set[str]) -> set[str]:
     """The modules of this environment that some distributions do not bring, nor what they need."""
     needed, to_read = set(), list(distributions)
@@ -91,9 +102,9 @@ def is_here(name: str) -> bool:
         return False
 
 
-def with_base_only(folder: Path, program: str, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run a program where the package's base dependencies alone are installed."""
-    command = [sys.executable, "-c", ONLY + program, ",".join(beyond(BASE)), *arguments]
+def with_base_only(folder: Path, program: str, *arguments: str, extra="", **options) -> subprocess.CompletedProcess:
+    """Run a program where the package's base dependencies alone are installed, and those of an extra."""
+    command = [sys.executable, "-c", ONLY + program, ",".join(beyond(required(extra))), *arguments]
     environment = clean_environment() | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
 
@@ -121,18 +132,30 @@ def test_metadata_has_few_dependencies_and_extras(built):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "extra"),
+    ("part", "present", "missing", "extra"),
     [
-        ("tracking.runs", "pipeline"),
-        ("tuning.study", "tuning"),
-        ("serving.server", "serving"),
-        ("models.model", "pipeline"),
+        ("models.model", "", "pydantic", "all"),
+        ("serving.server", "", "uvicorn", "serving"),
+        ("tracking.runs", "serving", "mlflow", "pipeline"),
+        ("tuning.study", "pipeline", "optuna", "tuning"),
     ],
 )
-def test_a_part_without_its_extra_says_which(built, tmp_path, part, extra):
+def test_a_part_without_its_extra_says_what_is_missing(built, tmp_path, part, present, missing, extra):
     (wheel,) = built.glob("*.whl")
-    done = with_base_only(installed(wheel, tmp_path / "installed"), f"import lifline.{part}")
-    assert done.stderr.splitlines()[-1].endswith(f"needs the extra {extra}: pip install 'lifline[{extra}]'")
+    folder = installed(wheel, tmp_path / "installed")
+    plain = with_base_only(folder, f"import lifline.{part}", extra=present)
+    assert plain.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{missing}'"
+    command = "import importlib, lifline.command as c; c.run_command(lambda: importlib.import_module(sys.argv[1]))"
+    done = with_base_only(folder, command, f"lifline.{part}", extra=present)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{missing} is not installed; pip install '.[{extra}]'" in done.stderr
+
+
+def test_each_library_that_one_extra_alone_brings_is_known():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    bringing = [(re.match(r"\w+", line)[0], extra) for extra, lines in extras.items() for line in lines]
+    times = Counter(module for module, _ in bringing)
+    assert {module: extra for module, extra in bringing if times[module] == 1} == EXTRA_OF
 
 
 @pytest.mark.slow
@@ -140,7 +163,15 @@ def test_a_command_without_its_extra_says_so_in_a_line(built, tmp_path):
     (wheel,) = built.glob("*.whl")
     done = with_base_only(installed(wheel, tmp_path / "installed"), "from lifline.cli import main; main()", "versions")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'lifline[all]'" in done.stderr
+    assert "pip install '.[all]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_extra_of_pages_is_enough_to_make_them(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    program = "import lifline.cli.models, lifline.serving.static_page; print(sorted(sys.modules.keys() & BLOCKED))"
+    done = with_base_only(installed(wheel, tmp_path / "installed"), program, extra="serving")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def test_an_interrupted_record_goes_on_after_the_last_seed(small, tmp_path, monk
 
     interrupted: list[bool] = []
     monkeypatch.setattr(record, "measure", measure)
-    monkeypatch.setattr(record, "_clean_commit", lambda: "0" * 40)
+    monkeypatch.setattr(record, "_clean_commit", lambda _: "0" * 40)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         record.enter("quick", params, dataset, folder)
@@ -160,6 +160,15 @@ def test_an_entry_is_of_two_threads_and_of_a_commit(small, tmp_path, monkeypatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     with pytest.raises(LiflineError, match="threads are 3; allowed is 2"):
         record.enter("quick", params, dataset, tmp_path)
+    recipe = tmp_path / "benchmarks/records/quick.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.touch()
+    with pytest.raises(LiflineError, match=r"records/quick\.yaml is not in the commit"):
+        record.enter("quick", params, dataset, tmp_path)
+    subprocess.run([*git, "add", str(recipe)], check=True)
+    with pytest.raises(LiflineError, match=r"records/quick\.yaml differs from the commit"):
+        record.enter("quick", params, dataset, tmp_path)
+    subprocess.run([*git, "commit", "-qm", "a recipe"], check=True)
     (tmp_path / "params.yaml").write_text("other")
     with pytest.raises(LiflineError, match=r"params\.yaml differs from the commit"):
         record.enter("quick", params, dataset, tmp_path)

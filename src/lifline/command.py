@@ -15,6 +15,13 @@ from lifline.system.signals import interrupt_on_signals
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 1
+EXTRA_OF = {
+    **dict.fromkeys(("dvc", "h5py", "matplotlib", "mlflow", "nir", "norse", "onnx", "onnxscript"), "pipeline"),
+    **dict.fromkeys(("ruamel", "safetensors", "snntorch", "torchvision"), "pipeline"),
+    **dict.fromkeys(("starlette", "uvicorn"), "serving"),
+    "optuna": "tuning",
+}
+"""The extra of the package that alone brings a library; others, several extras bring."""
 
 
 class ResumableInterrupt(BaseException):
@@ -85,7 +92,8 @@ def _describe(error: Exception) -> str | None:
     if isinstance(error, LiflineError | OSError):
         return " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("lifline"):
-        return f"{error.name} is not installed; pip install 'lifline[all]' brings all that the commands need"
+        extra = EXTRA_OF.get(str(error.name).partition(".")[0], "all")
+        return f"{error.name} is not installed; pip install '.[{extra}]' in a clone brings what is needed"
     if is_out_of_memory(error):
         return "out of memory; make train.batch_size, network.layers or network.num_steps in params.yaml smaller"
     return None

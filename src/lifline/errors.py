@@ -43,10 +43,6 @@ class TrackingError(LiflineError):
     """MLflow cannot be reached or refuses what it is given."""
 
 
-class MissingExtraError(LiflineError, ImportError):
-    """A part of lifline is asked for whose libraries are not installed."""
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the machine or the device has too little memory."""
     return isinstance(error, MemoryError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)

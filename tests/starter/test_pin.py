@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import pin
+from lifline.starter.pin import changed_files, pin
 
 
 class Installed:
-    version = "1.2.3"
-
     def __init__(self, origin=None):
         self.origin = origin
 
@@ -22,7 +20,6 @@ class Installed:
 @pytest.mark.parametrize(
     ("origin", "requirement"),
     [
-        (None, "lifline[all]==1.2.3"),
         (
             {"url": "https://example.org/lifline.git", "vcs_info": {"vcs": "git", "commit_id": "f00d"}},
             "lifline[all] @ git+https://example.org/lifline.git@f00d",
@@ -37,6 +34,11 @@ class Installed:
 )
 def test_what_is_installed_is_pinned_to_where_it_came_from(origin, requirement):
     assert pin(Installed(origin), None) == requirement
+
+
+def test_without_a_place_that_it_came_from_nothing_is_pinned():
+    with pytest.raises(LiflineError, match="nothing tells where lifline came from"):
+        pin(Installed(), None)
 
 
 @pytest.fixture
@@ -71,3 +73,16 @@ def test_a_checkout_is_pinned_to_its_commit_without_a_password(checkout, remote,
 def test_a_checkout_without_a_commit_is_named(tmp_path):
     with pytest.raises(LiflineError, match=str(tmp_path)):
         pin(Installed(), tmp_path)
+
+
+def test_what_differs_from_the_commit_is_found(checkout):
+    for name in ("params.yaml", "presets/fast.yaml", "notes.txt"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("as committed")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml", "presets/fast.yaml"]
+    git(checkout, "add", ".")
+    git(checkout, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Second")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == []
+    for name in ("params.yaml", "notes.txt"):
+        (checkout / name).write_text("other")
+    assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml"]

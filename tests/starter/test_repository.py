@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from lifline.errors import LiflineError
 from lifline.evaluation.report import EvaluationReport
 from lifline.presets import change_params
 from lifline.starter import repository
@@ -17,7 +18,7 @@ from tests.processes import clean_environment
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Let DVC's part be done by a folder: it takes seconds."""
+    """Let DVC's part be done by a folder: it takes seconds. The checkout is as committed."""
     run = repository._run
 
     def quickly(*command, folder):
@@ -27,6 +28,7 @@ def quick(monkeypatch):
             run(*command, folder=folder)
 
     monkeypatch.setattr(repository, "_run", quickly)
+    monkeypatch.setattr(repository, "changed_files", lambda *_: [])
 
 
 def files_in(folder):
@@ -72,6 +74,24 @@ def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
         code, _, err = lifline("init", str(folder))
         assert_one_line_error((code, err), f"{folder} is not empty", "allowed")
     assert files_in(tmp_path) == {"notes.txt"}
+
+
+def test_a_checkout_that_is_not_as_committed_is_warned_of(quick, lifline, tmp_path, monkeypatch):
+    monkeypatch.setattr(repository, "changed_files", lambda *_: ["params.yaml", "src/lifline/new.py"])
+    code, _, err = lifline("init", str(tmp_path / "mine"))
+    assert code == 0
+    assert err == "warning: not as in the commit of lifline that is pinned: params.yaml and 1 more\n"
+    assert (tmp_path / "mine/requirements.txt").is_file()
+
+
+def test_a_lifline_that_cannot_be_pinned_leaves_nothing(lifline, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise LiflineError("nothing tells")
+
+    monkeypatch.setattr(repository, "pin", refuse)
+    code, _, err = lifline("init", str(tmp_path / "mine"))
+    assert_one_line_error((code, err), "nothing tells")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_interrupted_it_leaves_what_the_same_command_goes_on_from(quick, lifline, tmp_path, monkeypatch):

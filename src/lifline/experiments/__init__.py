@@ -1,5 +1,1 @@
 """A training as commands run it: shown while it runs, tracked, and able to go on where it was killed."""
-
-from lifline.system.extras import require
-
-require(__name__, "pipeline")

@@ -1,9 +1,5 @@
 """Every knob of the pipeline as typed, frozen objects. The only reader of `params.yaml`."""
 
-from lifline.system.extras import require
-
-require(__name__, "pipeline")
-
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path

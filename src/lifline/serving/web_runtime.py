@@ -4,9 +4,9 @@ import os
 import tarfile
 from pathlib import Path
 
-from lifline.download.npm import npm_package
 from lifline.errors import DataError, LiflineError
 from lifline.system.files import sha256_of_bytes, write_bytes
+from lifline.system.npm import npm_package
 
 PACKAGE = "onnxruntime-web@1.30.0"
 SCRIPT, LOADER, PROGRAM = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ EXTRAS = "lifline[all]"
 def pin(distribution: Distribution, checkout: Path | None) -> str:
     """The requirement of a lifline that is installed, or that runs from a checkout.
 
-    An installed one is pinned to where it came from (PEP 610), or else to its version; a checkout to its commit.
+    An installed one is pinned to where it came from (PEP 610), a checkout to its commit.
 
     Raises:
-        LiflineError: the checkout has no commit.
+        LiflineError: nothing tells where it came from, or the checkout has no commit.
     """
     if checkout is not None:
         return f"{EXTRAS} @ git+{_address(checkout)}@{_git(checkout, 'rev-parse', 'HEAD')}"
@@ -28,7 +29,17 @@ def pin(distribution: Distribution, checkout: Path | None) -> str:
     if "archive_info" in origin:
         sha256 = origin["archive_info"].get("hashes", {}).get("sha256")
         return f"{EXTRAS} @ {origin['url']}" + (f"#sha256={sha256}" if sha256 else "")
-    return f"{EXTRAS} @ {origin['url']}" if origin else f"{EXTRAS}=={distribution.version}"
+    if not origin:
+        raise LiflineError(
+            "nothing tells where lifline came from, which is to be pinned; allowed is a wheel's path or URL, or a clone"
+        )
+    return f"{EXTRAS} @ {origin['url']}"
+
+
+def changed_files(checkout: Path, patterns: Sequence[str]) -> list[str]:
+    """Which of some files are not as in the commit that is pinned."""
+    lines = _git(checkout, "status", "--porcelain", "--no-renames", "--untracked-files=all", "--", *patterns)
+    return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
 
 
 def _address(checkout: Path) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import pin
+from lifline.starter.pin import changed_files, pin
 from lifline.system.signals import signals_held_off
 
 COPIED = (
@@ -40,38 +40,53 @@ def start_repository(folder: Path) -> str:
     It is made aside and moved into its place at last.
 
     Raises:
-        LiflineError: the folder is not empty, or git is missing or fails.
+        LiflineError: the folder is not empty, lifline cannot be pinned, or git is missing or fails.
     """
     if folder.exists() and (not folder.is_dir() or set(os.listdir(folder)) - {UNFINISHED}):
         raise LiflineError(f"{folder} is not empty; allowed is a new folder, or an empty one")
+    if shutil.which("git") is None:
+        raise LiflineError("git is not installed; a repository needs it")
+    with as_file(files("lifline.starter")) as package:
+        checkout = None if (package / "repository").is_dir() else package.parents[2]
+        requirement = pin(distribution("lifline"), checkout)
+        if checkout:
+            _warn_of_changes(checkout)
+        _make(folder, package, checkout or package / "repository", requirement)
+    return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
+
+
+def _warn_of_changes(checkout: Path) -> None:
+    """Tell where what is copied, or lifline itself, is not what is pinned."""
+    if changed := changed_files(checkout, [*COPIED, "src/lifline"]):
+        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        print(f"warning: not as in the commit of lifline that is pinned: {changed[0]}{others}", file=sys.stderr)
+
+
+def _make(folder: Path, package: Path, source: Path, requirement: str) -> None:
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     _run("git", "init", "--quiet", folder=unfinished)
     _run(sys.executable, "-m", "dvc", "init", "--quiet", folder=unfinished)
-    with as_file(files("lifline.starter")) as package:
-        _write(unfinished, package)
+    _write(unfinished, package / "files", source)
+    (unfinished / "requirements.txt").write_text(f"-c constraints.txt\n{requirement}\n")
     with signals_held_off():
         for path in list(unfinished.iterdir()):
             path.rename(folder / path.name)
         unfinished.rmdir()
-    return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
 
 
-def _write(folder: Path, package: Path) -> None:
-    checkout = None if (package / "repository").is_dir() else package.parents[2]
-    source = checkout or package / "repository"
+def _write(folder: Path, own_files: Path, source: Path) -> None:
     for path in repository_files(source):
         copy = folder / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    for path in (package / "files").iterdir():
+    for path in own_files.iterdir():
         shutil.copyfile(path, folder / path.name.replace("gitignore", ".gitignore"))
     (folder / "dvc.yaml").write_text(_of_an_installed_lifline((folder / "dvc.yaml").read_text()))
     lock = folder / "requirements.lock"
     (folder / "constraints.txt").write_text(_without_hashes(lock.read_text()))
     lock.unlink()
-    (folder / "requirements.txt").write_text(f"-c constraints.txt\n{pin(distribution('lifline'), checkout)}\n")
 
 
 def _of_an_installed_lifline(dvc_yaml: str) -> str:
@@ -90,7 +105,5 @@ def _run(*command: str, folder: Path) -> None:
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
     try:
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        raise LiflineError(f"{command[0]} is not installed; a repository needs it") from None
     except subprocess.CalledProcessError as error:
         raise LiflineError(f"{' '.join(command)} failed: {error.stderr.strip()}") from None
