@@ -48,7 +48,11 @@ def test_luck_is_no_evidence(store, export, lifline):
     export(0.901, brightness=2, missed=20)  # 30 images gained, 20 lost
     code, _, err = lifline("champion")
     assert_one_line_error(
-        (code, err), "no evidence that version 2 is better", "p 0.2, exact McNemar", "images would tell it better", "--force"
+        (code, err),
+        "no evidence that version 2 is better",
+        "p 0.2, exact McNemar",
+        "images would tell it better",
+        "--force",
     )
     assert champion(store) == 1
     export(0.9, brightness=3)
