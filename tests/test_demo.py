@@ -4,15 +4,16 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import requests
 
 from lifline import demo
 from lifline.errors import LiflineError
-from lifline.presets import change_params
+from lifline.presets import preset_values
 from lifline.tracking import runs as tracking
-from lifline.tracking.comparison import comparison_page, newest_models
+from lifline.tracking.comparison import comparison_page, newest_model
 from tests.conftest import ROOT
 from tests.tracking.runs import answers
 
@@ -25,22 +26,25 @@ def run_with(params, model, accuracy=0.9):
     return run.run_id
 
 
-def test_the_newest_tested_models_are_found_each_once(store, params):
-    first = run_with(params, "a")
-    run_with(params, "b")
-    again = run_with(params, "b")
+def test_the_newest_tested_model_of_a_recipe_is_found(store, params):
+    run_with(params, "a")
+    newest = run_with(params, "b")
     run_with(params, "c", accuracy=None)
-    assert [run.info.run_id for run in newest_models(5)] == [again, first]
-    assert [run.info.run_id for run in newest_models(1)] == [again]
-    assert comparison_page(newest_models(2)).startswith(f"compare-runs?runs=%5B%22{again}%22%2C%22{first}%22%5D&exp")
+    other = run_with(params.with_values({"network.num_steps": 7}), "d")
+    beta = str(params.network.beta)
+    steps = str(params.network.num_steps)
+    found = [newest_model({"network.num_steps": each, "network.beta": beta}) for each in (steps, "7", "8")]
+    assert [run and run.info.run_id for run in found] == [newest, other, None]
+    assert comparison_page(found[:2]).startswith(f"compare-runs?runs=%5B%22{newest}%22%2C%22{other}%22%5D&exp")
 
 
 def test_without_a_store_there_are_no_models(workspace):
-    assert newest_models(2) == []
+    assert newest_model({}) is None
 
 
-@pytest.mark.parametrize(("num_runs", "trained"), [(0, ["10", "5"]), (1, ["5"]), (2, [])])
-def test_what_is_missing_of_two_networks_is_trained_in_a_copy(num_runs, trained, workspace, monkeypatch):
+@pytest.fixture
+def trainings(workspace, monkeypatch) -> list[list[str]]:
+    """What a demonstration runs until it serves."""
     commands = []
 
     class Training:
@@ -49,6 +53,11 @@ def test_what_is_missing_of_two_networks_is_trained_in_a_copy(num_runs, trained,
 
         __enter__, __exit__, wait = lambda self: self, lambda *_: None, lambda self: 0
 
+    monkeypatch.setattr(demo, "subprocess", SimpleNamespace(Popen=Training))
+    return commands
+
+
+def demonstrate(monkeypatch, newest_model):
     class StoppedError(Exception):
         pass
 
@@ -57,14 +66,24 @@ def test_what_is_missing_of_two_networks_is_trained_in_a_copy(num_runs, trained,
         raise StoppedError
         yield
 
-    monkeypatch.setattr(demo, "newest_models", lambda count: ["run"] * num_runs)
+    monkeypatch.setattr(demo, "newest_model", newest_model)
     monkeypatch.setattr(demo, "_server", stopped)
-    monkeypatch.setattr(demo.subprocess, "Popen", Training)
-    before = (workspace / "params.yaml").read_bytes()
     with pytest.raises(StoppedError):
         demo.demo()
+
+
+@pytest.mark.parametrize("there", [[], ["10"], ["5"], ["5", "10"]])
+def test_what_is_missing_of_two_networks_is_trained_in_a_copy(there, workspace, trainings, monkeypatch):
+    def newest_model(params):
+        trained = [each for command in trainings for each in command]
+        steps = params["network.num_steps"]
+        return "run" if steps in there or f"network.num_steps={steps}" in trained else None
+
+    before = (workspace / "params.yaml").read_bytes()
+    demonstrate(monkeypatch, newest_model)
     assert (workspace / "params.yaml").read_bytes() == before
-    for command, num_steps in zip(commands, trained, strict=True):
+    missing = [num_steps for num_steps in ("10", "5") if num_steps not in there]
+    for command, num_steps in zip(trainings, missing, strict=True):
         assert command[1:6] == ["-m", "dvc", "exp", "run", "--temp"]
         sets = command[7::2]
         assert f"network.num_steps={num_steps}" in sets
@@ -73,17 +92,24 @@ def test_what_is_missing_of_two_networks_is_trained_in_a_copy(num_runs, trained,
         assert not [each for each in sets if each.startswith("train.schedule=constant")]
 
 
+def test_a_default_model_is_none_of_the_two(workspace, store, params, trainings, monkeypatch):
+    run_with(params, "a")
+    demonstrate(monkeypatch, newest_model)
+    assert len({command[-1] for command in trainings}) == 1
+    assert ["--force" in command for command in trainings] == [False, True] * 2
+
+
 def test_a_server_that_does_not_start_is_told(workspace):
     with pytest.raises(LiflineError, match="`lifline serve` has ended"), demo._server("serve"):
         pass
 
 
 @pytest.mark.slow
-def test_the_demo_serves_page_and_comparison_until_it_is_interrupted(workspace, stage):
-    for num_steps in (4, 3):
-        change_params({"network.num_steps": num_steps})
-        for name in ("train", "evaluate", "export"):
-            assert stage(name) == (0, "")
+def test_the_demo_serves_page_and_comparison_until_it_is_interrupted(workspace, stage, params):
+    for name in ("train", "evaluate", "export"):
+        assert stage(name) == (0, "")
+    for num_steps in (10, 5):
+        run_with(params.with_values(preset_values("fast") | {"network.num_steps": num_steps}), "a")
     command = [sys.executable, "-c", "from lifline.cli import main; main()", "demo"]
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ from lifline.params import read_params
 from lifline.paths import ONNX_MODEL
 from lifline.presets import preset_values
 from lifline.system.ports import HOST, listen
-from lifline.tracking.comparison import comparison_page, newest_models
+from lifline.tracking.comparison import comparison_page, newest_model
 from lifline.tracking.registry import NAME
 
 RECIPE = "fast"
@@ -35,9 +35,13 @@ def demo() -> None:
     Raises:
         LiflineError: a training failed, or a server did not start.
     """
-    for values in NETWORKS[len(newest_models(len(NETWORKS))) :]:
-        _train({**preset_values(RECIPE), **values})
-    runs = newest_models(len(NETWORKS))
+    recipes = [{**preset_values(RECIPE), **values} for values in NETWORKS]
+    for recipe in recipes:
+        if newest_model(_logged(recipe)) is None:
+            _train(recipe)
+        if newest_model(_logged(recipe)) is None:
+            _train(recipe, "--force")  # DVC has taken what it keeps of an earlier one
+    runs = [run for recipe in recipes if (run := newest_model(_logged(recipe)))]
     model = [] if ONNX_MODEL.is_file() else ["--model", f"models:/{NAME}/latest"]
     print("starting the page and MLflow's UI", flush=True)
     with ExitStack() as stack:
@@ -52,13 +56,19 @@ def demo() -> None:
             time.sleep(1)
 
 
-def _train(values: Mapping[str, Any]) -> None:
+def _logged(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """A recipe's params as its runs have them."""
+    values = read_params().with_values(recipe).flat()
+    return {name: str(values[name]) for name in recipe}
+
+
+def _train(values: Mapping[str, Any], *options: str) -> None:
     """Run the pipeline in a copy, with params that differ from those of the working tree."""
     now = read_params().flat()
     changes = {name: value for name, value in values.items() if value != now[name]} | {"export.formats": "[onnx]"}
     sets = [part for name, value in changes.items() for part in ("-S", f"{name}={value}")]
     print(f"training {RECIPE}, {values['network.num_steps']} steps", flush=True)
-    with subprocess.Popen([sys.executable, "-m", "dvc", "exp", "run", "--temp", *sets]) as training:
+    with subprocess.Popen([sys.executable, "-m", "dvc", "exp", "run", "--temp", *options, *sets]) as training:
         try:
             code = training.wait()
         except KeyboardInterrupt:

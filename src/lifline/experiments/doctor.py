@@ -1,8 +1,6 @@
 """A look at why a network does not learn: at a recipe, by training it a little, or at a run that MLflow keeps."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -11,7 +9,7 @@ from lifline.data.datasets import Dataset, load_dataset
 from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.inspection import inspect_dataset
 from lifline.errors import DataError, TrainingError
-from lifline.experiments.display import TrainingDisplay, training_display
+from lifline.experiments.display import training_display
 from lifline.params import Params
 from lifline.paths import DATA
 from lifline.tracking.health import figures_of_run
@@ -50,9 +48,10 @@ def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Ex
             (split.validation, MAX_VALIDATED),
         )
     )
-    short = _shortened(params, math.ceil(len(training.labels) / params.train.batch_size))
+    steps_per_epoch = math.ceil(len(training.labels) / params.train.batch_size)
+    short = _shortened(params, steps_per_epoch)
     state, failure = new_training(short, dataset.info, device), ""
-    with _display(short, training) as display:
+    with training_display(short.train.epochs * steps_per_epoch) as display:
         try:
             for _ in fit(state, training, validation, short, display.show_step):
                 pass
@@ -96,13 +95,6 @@ def _shortened(params: Params, steps_per_epoch: int) -> Params:
             "train.schedule": "constant",
         }
     )
-
-
-@contextmanager
-def _display(params: Params, training: LabelledImages) -> Iterator[TrainingDisplay]:
-    steps = params.train.epochs * math.ceil(len(training.labels) / params.train.batch_size)
-    with training_display(steps) as display:
-        yield display
 
 
 def _first(data: LabelledImages, count: int) -> LabelledImages:

@@ -17,10 +17,7 @@ def is_own(host: str) -> bool:
     Raises:
         LiflineError: it is no such address.
     """
-    try:
-        return ipaddress.IPv4Address(host).is_loopback
-    except ValueError:
-        raise LiflineError(f"host is {host}; allowed is an IPv4 address of this machine, or 0.0.0.0 for all") from None
+    return _address(host).is_loopback
 
 
 def listen(port: int, host: str = HOST) -> socket.socket:
@@ -29,13 +26,20 @@ def listen(port: int, host: str = HOST) -> socket.socket:
     Raises:
         LiflineError: there is no such port or address, or it cannot be had.
     """
-    is_own(host)
+    address = str(_address(host))
     if not 0 <= port <= MAX_PORT:
         raise LiflineError(f"port is {port}; allowed is a whole number from 0 to {MAX_PORT}")
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((address, port))
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise LiflineError(f"host is {host}; allowed is an address of this machine, or 0.0.0.0 for all") from None
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {os.strerror(error.errno or 0)}"
         raise LiflineError(f"port {port} {reason}; --port takes another") from None
+
+
+def _address(host: str) -> ipaddress.IPv4Address:
+    try:
+        return ipaddress.IPv4Address(host)
+    except ValueError:
+        raise LiflineError(f"host is {host}; allowed is an IPv4 address of this machine, or 0.0.0.0 for all") from None

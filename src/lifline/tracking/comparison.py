@@ -13,7 +13,6 @@ from mlflow import MlflowClient, entities
 from lifline.errors import TrackingError
 from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions, read_decisions
 from lifline.tracking.store import EXPERIMENT, all_pages, open_store, store
-from lifline.tracking.tags import MODEL_TAG
 from lifline.tracking.uri import read_tracking_uri
 
 SHORTEST_PREFIX = 4
@@ -51,8 +50,8 @@ def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
         return [_find(client, name) for name in wanted]
 
 
-def newest_models(count: int) -> list[entities.Run]:
-    """The newest runs of the pipeline that are done and tested, as many at most, each of another model.
+def newest_model(params: Mapping[str, str]) -> entities.Run | None:
+    """The newest run of the pipeline that is done and tested and has these params; None where there is none.
 
     Raises:
         TrackingError: MLflow cannot be reached.
@@ -62,8 +61,7 @@ def newest_models(count: int) -> list[entities.Run]:
     with store() as client:
         tested = "attributes.status = 'FINISHED' and metrics.`test/accuracy` >= 0"
         runs = all_pages(client.search_runs, [experiment_id], tested, order_by=["attributes.start_time DESC"])
-        by_model = {run.data.tags.get(MODEL_TAG): run for run in reversed(list(runs))}
-    return sorted(by_model.values(), key=lambda run: -run.info.start_time)[:count]
+        return next((run for run in runs if params.items() <= run.data.params.items()), None)
 
 
 def comparison_page(runs: Sequence[entities.Run]) -> str:

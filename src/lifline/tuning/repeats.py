@@ -31,7 +31,8 @@ def num_combinations(study: Study) -> int | None:
     if not spaces:
         return None
     nums = [_num_values(distribution) for distribution in max(spaces, key=len).values()]
-    return None if None in nums else math.prod(num for num in nums if num)
+    finite = [num for num in nums if num is not None]
+    return math.prod(finite) if len(finite) == len(nums) else None
 
 
 def is_used_up(study: Study) -> bool:
