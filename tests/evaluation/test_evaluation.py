@@ -114,6 +114,8 @@ def test_three_lines_of_energy_are_of_the_same_counts(model, test_images):
     assert metrics.energy_nanojoules_per_image == every.float_arithmetic
     assert metrics.energy_with_memory_nanojoules_per_image == every.spiking.total
     assert metrics.energy_of_quantised_network_nanojoules_per_image == every.quantised.total
+    assert metrics.energy_with_zeros_skipped_nanojoules_per_image == skipped.spiking.total
+    assert metrics.energy_of_quantised_network_with_zeros_skipped_nanojoules_per_image == skipped.quantised.total
     num_zero_pixels = 784 - (data.images > 0).sum().item() / 300
     for lines, other in ((every.spiking, skipped.spiking), (every.quantised, skipped.quantised)):
         assert lines.memory > other.memory > 0

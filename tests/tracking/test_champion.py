@@ -6,6 +6,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
+from lifline.tracking.registry import read_decisions_of
 from tests.conftest import assert_one_line_error
 
 
@@ -112,6 +113,23 @@ def test_evidence_for_the_best_of_many_is_stronger_than_for_one(store, export, l
     export(0.88, brightness=4)
     assert_one_line_error(lifline("champion")[::2], "no evidence that version 2", "99.67% interval")
     assert "is version 2" in lifline("champion", "--version", "2")[1]
+
+
+def test_what_the_champion_decided_is_read_once(store, export, lifline, monkeypatch):
+    """The store is locked meanwhile, and a server may be far."""
+    export(0.9)
+    lifline("champion")
+    for brightness in (2, 3, 4):
+        export(0.9 - brightness / 100, brightness=brightness)
+    read = []
+
+    def noted(client, version, file):
+        read.append(version.version)
+        return read_decisions_of(client, version, file)
+
+    monkeypatch.setattr("lifline.tracking.champion.read_decisions_of", noted)
+    lifline("champion")
+    assert sorted(read) == [1, 2, 3, 4]
 
 
 def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline, workspace):

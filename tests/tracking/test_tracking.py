@@ -200,6 +200,31 @@ def test_a_run_has_its_accuracy_first_and_what_is_counted_as_tags(store, params,
     assert found.data.tags["test/total"] == "10000"
 
 
+ENERGIES = {
+    "energy_with_memory_nanojoules_per_image": 4_000.4,
+    "energy_of_quantised_network_nanojoules_per_image": 8_016.2,
+    "synaptic_operations_per_image": 8_174.0,
+    "energy_with_zeros_skipped_nanojoules_per_image": 1_733.6,
+    "energy_of_quantised_network_with_zeros_skipped_nanojoules_per_image": 1_551.1,
+}
+
+
+def test_a_description_compares_energy_with_and_without_zeros_of_which_metrics_have_the_first(store, params):
+    with tracking.training_run(params, "cpu") as run:
+        run.log_metrics({"test": ENERGIES})
+    assert len([name for name in run.read().data.metrics if "energy" in name]) == 2
+    description = run.read().data.tags["mlflow.note.content"]
+    assert "4,000 nJ per image with memory (an estimate; a quantised ordinary network 8,016)" in description
+    assert "\n\nWhere both skip zeros, the network takes 1,734 nJ, the ordinary one 1,551.\n\n" in description
+    with tracking.training_run(params, "cpu") as same:
+        same.copy_metrics(run.read())
+    assert "the ordinary one 1,551." in same.read().data.tags["mlflow.note.content"]
+    with tracking.training_run(params, "cpu") as edited:
+        edited.copy_metrics(run.read())
+        edited.set_tags({"test/energy_with_zeros_skipped_nanojoules_per_image": "little"})
+    assert "skip zeros" not in edited.read().data.tags["mlflow.note.content"]
+
+
 def test_other_settings_of_mlflows_change_nothing(store, params, workspace, monkeypatch):
     with tracking.run_of_model(HASH, params) as users:
         users.log_metrics({"test": {"accuracy": 0.5}})

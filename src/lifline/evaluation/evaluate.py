@@ -104,7 +104,7 @@ class Evaluation(NamedTuple):
 
     def as_metrics(self) -> EvaluationMetrics:
         """Return the figures, rates in spikes per neuron and step."""
-        per_image, lines = self._spikes_per_image(), self.energy().all_values
+        per_image, energy = self._spikes_per_image(), self.energy()
         hidden = torch.cat([count for layer, count in self.spikes.items() if layer != OUTPUT])
         return EvaluationMetrics(
             accuracy=self.accuracy(self.decoding),
@@ -118,9 +118,11 @@ class Evaluation(NamedTuple):
             spikes_per_image=per_image,
             synaptic_operations_per_image=self._synaptic_operations_per_image(),
             multiply_accumulates_per_image=self._multiply_accumulates_per_image(),
-            energy_nanojoules_per_image=lines.float_arithmetic,
-            energy_with_memory_nanojoules_per_image=lines.spiking.total,
-            energy_of_quantised_network_nanojoules_per_image=lines.quantised.total,
+            energy_nanojoules_per_image=energy.all_values.float_arithmetic,
+            energy_with_memory_nanojoules_per_image=energy.all_values.spiking.total,
+            energy_of_quantised_network_nanojoules_per_image=energy.all_values.quantised.total,
+            energy_with_zeros_skipped_nanojoules_per_image=energy.zeros_skipped.spiking.total,
+            energy_of_quantised_network_with_zeros_skipped_nanojoules_per_image=energy.zeros_skipped.quantised.total,
             silent_hidden_neurons=(hidden == 0).double().mean().item(),
             silent_neurons=self.firing.silent,
             saturated_neurons=self.firing.saturated,

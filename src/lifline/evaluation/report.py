@@ -47,6 +47,12 @@ class EvaluationMetrics(_Frozen):
     energy_of_quantised_network_nanojoules_per_image: NonNegative
     """The same of an ordinary network of the same layers, with as many bits for what spikes tell."""
 
+    energy_with_zeros_skipped_nanojoules_per_image: NonNegative
+    """As with memory, where pixels of 0 are left out."""
+
+    energy_of_quantised_network_with_zeros_skipped_nanojoules_per_image: NonNegative
+    """The same of the ordinary network, where its activations of 0 are left out, too."""
+
     silent_hidden_neurons: Share
     """Hidden neurons that fire for no image."""
 

@@ -18,6 +18,9 @@ CONFIDENCE = 0.95
 SMALLEST_SHARE = 0.0005
 """By which energies differ as they are shown."""
 
+ZEROS = ("pixels of 0, and activations of 0 in 3, computed, too", "zeros skipped by both networks")
+"""Columns of the table of energies."""
+
 MAX_POINTS = 10
 CLASSES_PER_TABLE = 10
 
@@ -138,11 +141,12 @@ def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
             *(_with_memory(lines.quantised) for lines in (every, skipped)),
         ],
     ]
-    yield from _table(["nJ per image", "with all values", "without pixels and activations of 0"], rows)
+    yield from _table(["nJ per image", *ZEROS], rows)
     yield ""
     yield (
-        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers; where zeros are left "
-        f"out, {_compared(skipped)} it. 1: {evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
+        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers where that computes "
+        f"zeros, too; where both skip zeros, {_compared(skipped)} it. 1: "
+        f"{evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
         f"{FLOAT_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; and "
         f"{evaluation.synaptic_operations_per_image:,.0f} synaptic operations, additions at {FLOAT_ADDITION} pJ, one "
         "for each spike and neuron that it reaches; 32-bit floating point at 45 nm (Horowitz, ISSCC 2014). 2 and 3, in "

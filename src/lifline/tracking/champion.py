@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from lifline.errors import RegistryError
 from lifline.params import ChampionParams
 from lifline.tracking import store as tracking_store
-from lifline.tracking.evidence import DECISIONS, Evidence, compare_decisions
+from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions
 from lifline.tracking.registry import CHAMPION, NAME, is_whole, read_decisions_of
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
@@ -31,6 +31,13 @@ class Verdict(NamedTuple):
     reason: str
 
 
+class Judged(NamedTuple):
+    """A version, and what it took the images for by which it is judged."""
+
+    version: ModelVersion
+    decisions: list[Decision]
+
+
 def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
     """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
@@ -44,14 +51,15 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         if not versions:
             raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
         before = _champion(client, versions)
-        chosen, params = (version, params) if version else _best(client, versions, before, params)
+        champion = _with_decisions(client, versions[before]) if before else None
+        chosen, params = (version, params) if version else _best(client, versions, champion, params)
         if chosen not in versions:
             raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
         if chosen == before:
             return f"version {chosen} is the champion already" + "; no other is better" * (version is None)
-        verdict = _judge(client, versions[chosen], versions.get(before or ""), params)
+        verdict = _judge(client, versions[chosen], champion, params)
         if not verdict.is_champion and not force:
             raise RegistryError(f"{verdict.reason}; --force makes it the champion all the same")
         if not verdict.is_champion:
@@ -67,16 +75,17 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
 
 
 def _best(
-    client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None, params: ChampionParams
+    client: MlflowClient, versions: Mapping[str, ModelVersion], champion: Judged | None, params: ChampionParams
 ) -> tuple[str, ChampionParams]:
     """The most accurate version for which there is evidence, or else of all; and the level at which it is to be judged.
 
     The level is shared among the versions (Bonferroni): of many, luck alone would make one look better.
     """
-    ranked, before = _ranked(client, versions, champion), versions.get(champion or "")
-    others = [each for each in ranked if each != champion]
+    before = str(champion.version.version) if champion else None
+    ranked = _ranked(client, versions, before)
+    others = [each for each in ranked if each != before]
     shared = params.model_copy(update={"level": params.level / max(1, len(others))})
-    on_evidence = (each for each in others if _judge(client, versions[each], before, shared).is_champion)
+    on_evidence = (each for each in others if _judge(client, versions[each], champion, shared).is_champion)
     return next(on_evidence, ranked[0]), shared
 
 
@@ -90,7 +99,7 @@ def _ranked(client: MlflowClient, versions: Mapping[str, ModelVersion], champion
 def _accuracy(client: MlflowClient, version: ModelVersion) -> float:
     """On the images that the version is judged by; -1 where it is not known."""
     if _gate_size(version):
-        decisions = read_decisions_of(client, version, DECISIONS["gate images"])
+        decisions = _with_decisions(client, version).decisions
         return sum(each.actual == each.predicted for each in decisions) / len(decisions) if decisions else -1.0
     accuracy = _number(version, "test_accuracy")
     return -1.0 if math.isnan(accuracy) else accuracy
@@ -161,9 +170,16 @@ def _champion(client: MlflowClient, versions: Mapping[str, ModelVersion]) -> str
     return alias if alias in versions else None
 
 
-def _judge(
-    client: MlflowClient, chosen: ModelVersion, champion: ModelVersion | None, params: ChampionParams
-) -> Verdict:
+def _with_decisions(client: MlflowClient, version: ModelVersion) -> Judged:
+    return Judged(version, read_decisions_of(client, version, DECISIONS[_images(version)]))
+
+
+def _images(version: ModelVersion) -> str:
+    """By which the version is judged."""
+    return "gate images" if _gate_size(version) else "test images"
+
+
+def _judge(client: MlflowClient, chosen: ModelVersion, champion: Judged | None, params: ChampionParams) -> Verdict:
     """Decide whether a version may take the champion's place, or the first one's."""
     this = f"version {chosen.version}"
     if not _is_proven(chosen):
@@ -172,19 +188,19 @@ def _judge(
         return Verdict(False, f"{this} has no test accuracy")
     if champion is None:
         return Verdict(True, "there was none")
-    incomparable = f"{this} and the champion, version {champion.version}, cannot be compared"
-    gate_size, its_gate_size = _gate_size(chosen), _gate_size(champion)
+    before = champion.version
+    incomparable = f"{this} and the champion, version {before.version}, cannot be compared"
+    gate_size, its_gate_size = _gate_size(chosen), _gate_size(before)
     if gate_size != its_gate_size:
         return Verdict(
             False, f"{incomparable}: data.gate_size is {gate_size} of {this}, and {its_gate_size} of the champion"
         )
-    images = "gate images" if gate_size else "test images"
-    is_same_data = chosen.tags.get("data_sha256") == champion.tags.get("data_sha256")
-    decisions = (read_decisions_of(client, each, DECISIONS[images]) for each in (champion, chosen))
-    evidence = compare_decisions(*decisions)
+    images = _images(chosen)
+    is_same_data = chosen.tags.get("data_sha256") == before.tags.get("data_sha256")
+    evidence = compare_decisions(champion.decisions, _with_decisions(client, chosen).decisions)
     if evidence is None or not is_same_data:
         return Verdict(False, f"{incomparable}: one has no decisions by image, or on other {images}; {HOW_TO_REGISTER}")
-    verdict = weigh(evidence, this, _cost_change(chosen, champion, params), params)
+    verdict = weigh(evidence, this, _cost_change(chosen, before, params), params)
     return Verdict(verdict.is_champion, f"by the {images}, {verdict.reason}")
 
 

@@ -11,6 +11,12 @@ from lifline.tracking.tags import DATA_CLASSES_TAG, DATA_SHAPE_TAG, MODEL_TAG, R
 
 ENERGY = "energy_with_memory_nanojoules_per_image"
 ENERGY_OF_ORDINARY = "energy_of_quantised_network_nanojoules_per_image"
+ZEROS_SKIPPED = (
+    "energy_with_zeros_skipped_nanojoules_per_image",
+    "energy_of_quantised_network_with_zeros_skipped_nanojoules_per_image",
+)
+"""Tags."""
+
 OPERATIONS = "synaptic_operations_per_image"
 
 MAX_CHILDREN = 10
@@ -79,6 +85,7 @@ def describe_run(
     network = f"{_layers(run)}, {run.params.get('network.num_steps')} steps"
     results = ", ".join(_results(run.metrics))
     parts = [f"{results}."] if results else []
+    parts += _energy_with_zeros_skipped(run.tags)
     parts.append(f"Recipe {run.tags.get(RECIPE_TAG)}: {network}, seed {run.params.get('train.seed')}.")
     parts += [f"Warning: {warning}." for warning in run.tags.get(WARNINGS_TAG, "").splitlines()]
     if children:
@@ -116,6 +123,14 @@ def _results(metrics: Mapping[str, float]) -> Iterator[str]:
             )
             yield f"{energy:,.0f} nJ per image with memory (an estimate; a quantised ordinary network {ordinary:,.0f})"
             yield f"{operations:,.0f} synaptic operations"
+
+
+def _energy_with_zeros_skipped(tags: Mapping[str, str]) -> Iterator[str]:
+    for part in ("test", "validation"):
+        told = [tags.get(f"{part}/{name}", "") for name in ZEROS_SKIPPED]
+        if all(map(str.isdecimal, told)):  # people can edit tags
+            own, ordinary = map(int, told)
+            yield f"Where both skip zeros, the network takes {own:,} nJ, the ordinary one {ordinary:,}."
 
 
 def _rows(runs: Sequence[Described]) -> str:

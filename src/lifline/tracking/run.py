@@ -17,7 +17,7 @@ from lifline.params import Params
 from lifline.provenance import recorded_source
 from lifline.system.files import sha256_of_bytes, write_bytes, write_csv
 from lifline.tracking.dataset import Part, data_tags, dataset_input
-from lifline.tracking.description import describe
+from lifline.tracking.description import ZEROS_SKIPPED, describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
 from lifline.tracking.store import STORE_ERRORS, all_pages
@@ -36,8 +36,8 @@ LEADING = ("validation/accuracy", "test/accuracy")
 
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
-CONSTANTS = ("test/total", "validation/total", "num_seeds")
-"""What was counted, not how well it went: tags, not metrics."""
+AS_TAGS = ("num_seeds", *(f"{part}/{name}" for part in ("test", "validation") for name in ("total", *ZEROS_SKIPPED)))
+"""Figures that are tags, not metrics: what was counted, not how well it went, and what a description alone tells."""
 
 OF_THE_MODEL = ("test/", "export/")
 """What is true of a model whoever trains it again."""
@@ -96,8 +96,9 @@ class Run:
         self.log_files(*(path for path in paths if path.name not in files))
 
     def copy_metrics(self, other: entities.Run) -> None:
-        """Log the metrics that another run has, but for those of its machine."""
+        """Log the metrics that another run has, but for those of its machine, and its figures that are tags."""
         self._log_flat({name: value for name, value in other.data.metrics.items() if not name.startswith("system/")})
+        self.set_tags({name: text for name, text in other.data.tags.items() if name in AS_TAGS})
 
     def log_files(self, *paths: Path) -> None:
         """Log those of these files that are there as artifacts."""
@@ -188,12 +189,12 @@ class Run:
 
     def _log_flat(self, metrics: Mapping[str, float], step: int = 0) -> None:
         leading = {name: metrics[name] for name in LEADING if name in metrics}
-        constants = {name: f"{value:.0f}" for name, value in metrics.items() if name in CONSTANTS}
+        tags = {name: f"{value:.0f}" for name, value in metrics.items() if name in AS_TAGS}
         now = _milliseconds()
-        ordered = {name: value for name, value in (leading | dict(metrics)).items() if name not in constants}
+        ordered = {name: value for name, value in (leading | dict(metrics)).items() if name not in tags}
         self._log_batches([Metric(name, value, now, step) for name, value in ordered.items()])
-        if constants:
-            self.set_tags(constants)
+        if tags:
+            self.set_tags(tags)
 
     def _log_batches(self, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), METRICS_PER_BATCH):
