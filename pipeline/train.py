@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lifline.command import run_stage
 from lifline.data.datasets import load_dataset
+from lifline.data.inspection import inspect_dataset
 from lifline.device import choose_device, describe_device
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.training import train_tracked
@@ -27,7 +28,7 @@ def main() -> None:
         checkpoint_of(params, dataset.sha256, device) as checkpoint,
         tracking.training_run(params, describe_device(device)) as run,
     ):
-        state = train_tracked(params, dataset, device, checkpoint, run)
+        state = train_tracked(params, dataset, inspect_dataset(dataset), device, checkpoint, run)
         save_model(Model(state.network, params.network, dataset.info), MODEL)
         last = state.reports[-1]
         write_json(TRAIN_METRICS, last.as_headline())

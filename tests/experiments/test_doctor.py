@@ -7,8 +7,10 @@ import torch
 
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
 from lifline.data.images import LabelledImages
+from lifline.data.inspection import inspect_dataset
 from lifline.download.obtain import obtain_dataset
 from lifline.errors import TrainingError
+from lifline.experiments import seeds
 from lifline.experiments.checkpoint import checkpoint_of
 from lifline.experiments.doctor import STEPS, examine_recipe
 from lifline.experiments.training import train_tracked
@@ -16,7 +18,7 @@ from lifline.params import read_params
 from lifline.paths import DATA
 from lifline.presets import change_params, preset_names, preset_values
 from lifline.tracking import runs as tracking
-from lifline.tracking.tags import DESCRIPTION_TAG
+from lifline.tracking.tags import DESCRIPTION_TAG, WARNINGS_TAG
 from tests.conftest import MNIST, ROOT, assert_one_line_error, first, once
 from tests.tracking.runs import all_runs
 
@@ -152,7 +154,7 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     change_params({"network.threshold": [1000.0, 1.0]})
     params, dataset = read_params(), load_dataset(DATA)
     with checkpoint_of(params, dataset.sha256, CPU) as checkpoint, tracking.training_run(params, "cpu") as training:
-        train_tracked(params, dataset, CPU, checkpoint, training)
+        train_tracked(params, dataset, inspect_dataset(dataset), CPU, checkpoint, training)
     warning = "dead layer: 100% of the neurons of hidden_1 fire for no validation image"
     assert capfd.readouterr().out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
     assert f"\n\nWarning: {warning}; lower" in training.read().data.tags[DESCRIPTION_TAG]
@@ -162,6 +164,27 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     assert "150 optimizer steps and the data" in out
     (repository / DATA).unlink()
     assert "150 optimizer steps; not the data" in lifline("doctor", training.run_id[:8])[1]
+
+
+def test_a_fault_of_the_data_is_warned_of_where_it_is_trained_on(store, repository, stage, few):
+    change_params({"train.batch_size": 16, "train.epochs": 1})  # enough optimizer steps to be judged
+    for fault in ("train and test overlap", "labels shuffled"):
+        wrong = OF_DATA[fault](few)
+        DATA.unlink()
+        save_dataset(MNIST, wrong.train, wrong.test, DATA)
+        assert stage("train") == (0, "")
+        (run, *_) = reversed(all_runs(store))
+        warnings = run.data.tags[WARNINGS_TAG].splitlines()
+        assert [warning.split(":")[0] for warning in warnings][:1] == [fault]
+        assert ("nothing learned" in "".join(warnings)) == (fault == "labels shuffled")
+
+
+def test_the_data_of_many_seeds_is_looked_at_once(store, repository, lifline, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(seeds, "inspect_dataset", lambda data: looked_at.append(data) or inspect_dataset(data))
+    change_params({"train.epochs": 1})
+    assert lifline("seeds", "2")[0] == 0
+    assert len(looked_at) == 1
 
 
 def test_a_run_that_ended_without_an_epoch_tells_why(store, repository, lifline):

@@ -9,6 +9,7 @@ import torch
 
 from lifline.data.datasets import Dataset, load_dataset
 from lifline.data.images import split_training_images
+from lifline.data.inspection import DataFigures, inspect_dataset
 from lifline.device import choose_device, describe_device
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import DECISION_COLUMNS, evaluate
@@ -45,14 +46,14 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     recipe = fingerprint(params.with_values({"train.seed": 0}), dataset.sha256, device)
     with _exclusive(recipe), tracking.seeds_run(params, recipe) as parent:
         parent.log_dataset(dataset, "train")
-        done, results = tracking.metrics_by_seed(parent), []
+        done, results, data_figures = tracking.metrics_by_seed(parent), [], inspect_dataset(dataset)
         for each in seeded:
             seed = each.train.seed
             if seed in done:
                 forget_checkpoint(each, dataset.sha256, device)
                 result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
             else:
-                result = _train_and_evaluate(parent, each, dataset, device)
+                result = _train_and_evaluate(parent, each, dataset, data_figures, device)
             results.append(result)
             yield result
         parent.log_metrics(_as_metrics(summarize(results)) | {"num_seeds": count})
@@ -100,12 +101,14 @@ def _exclusive(recipe: str) -> Iterator[None]:
         raise TrainingError(f"{lock} is held: another process trains these seeds; let it end, or stop it") from None
 
 
-def _train_and_evaluate(parent: Run, params: Params, dataset: Dataset, device: torch.device) -> SeedResult:
+def _train_and_evaluate(
+    parent: Run, params: Params, dataset: Dataset, data_figures: DataFigures, device: torch.device
+) -> SeedResult:
     with (
         checkpoint_of(params, dataset.sha256, device) as checkpoint,
         tracking.seed_run(parent, params, describe_device(device)) as run,
     ):
-        state = train_tracked(params, dataset, device, checkpoint, run)
+        state = train_tracked(params, dataset, data_figures, device, checkpoint, run)
         run.log_dataset(dataset, "test")
         model = Model(state.network, params.network, dataset.info)
         evaluation = evaluate(model, dataset.test.to(device))

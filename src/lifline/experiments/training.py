@@ -4,6 +4,7 @@ import torch
 
 from lifline.data.datasets import Dataset
 from lifline.data.images import split_training_images
+from lifline.data.inspection import DataFigures
 from lifline.experiments.checkpoint import Checkpoint
 from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
@@ -14,9 +15,22 @@ from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_t
 
 
 def train_tracked(
-    params: Params, dataset: Dataset, device: torch.device, checkpoint: Checkpoint, run: Run
+    params: Params,
+    dataset: Dataset,
+    data_figures: DataFigures,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    run: Run,
 ) -> TrainingState:
     """Train a network on all training images of a data set but those held out, in a run of MLflow.
+
+    Args:
+        params: the recipe.
+        dataset: what it learns from.
+        data_figures: of the data set; what is wrong with it is warned of, too.
+        device: where it is trained.
+        checkpoint: from where it goes on.
+        run: what it is logged to.
 
     Raises:
         TrainingError: the loss is no longer finite, or the checkpoint cannot be used.
@@ -36,7 +50,7 @@ def train_tracked(
             checkpoint.save(state)
             display.show_epoch(report)
             run.log_epoch(report)
-            findings = diagnose(figures_of(params, state.reports))
+            findings = diagnose(figures_of(params, state.reports)._replace(data=data_figures))
             for finding in findings:
                 if finding.name not in warned:
                     display.show_warning(finding)
