@@ -53,7 +53,7 @@ def inspect_dataset(dataset: Dataset) -> DataFigures:
 
 def _overlap(train: Tensor, test: Tensor) -> float:
     known = {_digest(image) for image in train}
-    return sum(_digest(image) in known for image in test) / len(test)
+    return sum(_digest(image) in known for image in test) / max(1, len(test))
 
 
 def _digest(image: Tensor) -> bytes:
