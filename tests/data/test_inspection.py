@@ -58,6 +58,10 @@ def test_few_images_are_looked_at_without_a_fault():
     assert 0 <= inspected(two_classes(2), two_classes(1)).agreement <= 1
 
 
+def test_a_data_set_without_test_images_has_none_that_overlap():
+    assert inspected(two_classes(2), two_classes(0)).overlap == 0
+
+
 def test_published_sets_show_none_of_the_faults(mnist):
     figures = inspect_dataset(mnist._replace(train=first(mnist.train, 6_000), test=first(mnist.test, 1_000)))
     assert figures.overlap == 0

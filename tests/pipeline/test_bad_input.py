@@ -10,11 +10,12 @@ import mlflow
 import numpy as np
 import pytest
 
+from lifline.data.datasets import load_dataset, save_dataset
 from lifline.export.onnx import to_onnx
 from lifline.params import read_params
 from lifline.paths import DATA, EVALUATION, FORMATS, GATE, MODEL, ONNX_MODEL, PREDICTIONS
 from lifline.presets import change_params
-from tests.conftest import NUM_TRAIN, assert_one_line_error, save_untrained, untrained
+from tests.conftest import NUM_TRAIN, assert_one_line_error, first, save_untrained, untrained
 from tests.disks import FILL, disk
 from tests.processes import Process, finished, run_python, start_python, start_stage
 from tests.tuning import studies
@@ -46,6 +47,14 @@ def test_missing_or_damaged_data(workspace, stage, name):
 def test_more_images_for_validation_than_there_are(workspace, stage):
     change_params({"data.validation_size": NUM_TRAIN})
     assert_one_line_error(stage("train"), "data.validation_size is 1500", "allowed is a whole number from 1 to 1499")
+
+
+def test_one_image_is_nothing_to_learn_from(workspace, stage):
+    dataset = load_dataset(DATA)
+    DATA.unlink()
+    save_dataset(dataset.info, first(dataset.train, 1), dataset.test, DATA)
+    change_params({"data.validation_size": 1})
+    assert_one_line_error(stage("train"), "data.validation_size is 1")
 
 
 def test_more_images_held_out_for_the_champion_than_there_are(workspace, stage):

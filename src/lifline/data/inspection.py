@@ -53,7 +53,7 @@ def inspect_dataset(dataset: Dataset) -> DataFigures:
 
 def _overlap(train: Tensor, test: Tensor) -> float:
     known = {_digest(image) for image in train}
-    return sum(_digest(image) in known for image in test) / len(test)
+    return sum(_digest(image) in known for image in test) / max(1, len(test))
 
 
 def _digest(image: Tensor) -> bytes:
@@ -73,6 +73,6 @@ def _agreement(data: LabelledImages) -> tuple[float, float]:
     means = torch.stack([pixels[::2][labels[::2] == each].mean(0) for each in classes])
     guessed = classes[torch.cdist(pixels[1::2], means).argmin(1)]
     looked_at = labels[1::2]
-    commonest = looked_at.bincount().max().item() / max(1, len(looked_at))
+    commonest = looked_at.bincount(minlength=1).max().item() / max(1, len(looked_at))
     luck = STANDARD_DEVIATIONS * math.sqrt(commonest * (1 - commonest) / max(1, len(looked_at)))
     return (guessed == looked_at).float().mean().item(), commonest + luck
