@@ -99,9 +99,10 @@ def test_a_default_model_is_none_of_the_two(workspace, store, params, trainings,
     assert ["--force" in command for command in trainings] == [False, True] * 2
 
 
-def test_a_server_that_does_not_start_is_told(workspace):
+def test_a_server_that_does_not_start_is_told_with_what_it_wrote(workspace, capfd):
     with pytest.raises(LiflineError, match="`lifline serve` has ended"), demo._server("serve"):
         pass
+    assert "error: models/model.onnx is missing" in capfd.readouterr().err.replace(f"{workspace}/", "")
 
 
 @pytest.mark.slow
@@ -113,8 +114,8 @@ def test_the_demo_serves_page_and_comparison_until_it_is_interrupted(workspace, 
     command = [sys.executable, "-c", "from lifline.cli import main; main()", "demo"]
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
     process = subprocess.Popen(
-        command, env=environment | {"PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE, text=True,
-        process_group=0,
+        command, env=environment | {"PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, process_group=0,
     )  # fmt: skip
     try:
         assert "starting" in process.stdout.readline()
@@ -124,6 +125,7 @@ def test_the_demo_serves_page_and_comparison_until_it_is_interrupted(workspace, 
         assert all(map(answers, links))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+        assert process.stderr.read() == "error: interrupted\n"
         assert not any(map(answers, links))
     finally:
         if process.poll() is None:

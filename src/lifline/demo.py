@@ -9,7 +9,8 @@ import urllib.request
 import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from lifline.errors import LiflineError
 from lifline.params import read_params
@@ -84,23 +85,27 @@ def _server(command: str, *arguments: str) -> Iterator[str]:
     with listen(0) as free:
         port = free.getsockname()[1]
     address = f"http://{HOST}:{port}"
-    server = subprocess.Popen([*LIFLINE, command, "--port", str(port), *arguments], stdout=subprocess.DEVNULL)
-    try:
-        _wait_for(f"{address}/health", server, command)
-        yield address
-    finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(STOP_SECONDS)
-        server.kill()
-        server.wait()
+    with TemporaryFile() as log:  # MLflow's own would push the links out of sight
+        command_line = [*LIFLINE, command, "--port", str(port), *arguments]
+        server = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            _wait_for(f"{address}/health", server, command, log)
+            yield address
+        finally:
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
+            server.kill()
+            server.wait()
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], command: str) -> None:
+def _wait_for(url: str, server: subprocess.Popen[bytes], command: str, log: IO[bytes]) -> None:
     """Wait until a server answers, however long that takes: Ctrl-C ends it."""
     while server.poll() is None:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - of this machine
             return
         time.sleep(0.2)
+    log.seek(0)
+    sys.stderr.write(log.read().decode(errors="replace"))
     raise LiflineError(f"`lifline {command}` has ended; what it printed tells why")
