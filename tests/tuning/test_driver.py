@@ -13,7 +13,7 @@ import optuna
 import pytest
 import sqlalchemy
 
-from lifline.errors import TrackingError, TrainingError
+from lifline.errors import TrackingError, TrainingError, TuningError
 from lifline.presets import change_params
 from lifline.training.report import EpochReport
 from lifline.tuning import driver, figures, journal, workers
@@ -234,6 +234,19 @@ def test_a_run_whose_end_was_not_told_gets_its_trials_status(ready, monkeypatch)
     finish(num_trials=2)
     parent, children = runs(ready)
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+
+
+def test_a_storage_that_goes_away_as_an_end_is_told_leaves_no_run_running(quick, monkeypatch):
+    def gone(*_):
+        raise TuningError("studies do not work")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", gone)
+        with pytest.raises(TuningError):
+            finish(num_trials=1)
+    parent, children = runs(quick)
+    assert [run.info.status for run in [parent, *children]] == ["FAILED"] * 2
+    assert len(counted(finish(num_trials=1))) == 1
 
 
 def test_a_run_that_another_driver_is_just_ending_is_left_to_it(quick, monkeypatch):

@@ -292,7 +292,8 @@ class _Driver:
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None, reason: str = "") -> None:
         run = self._run(number)
-        ended = self.study.tell(self.running.pop(number).trial, values, state)
+        ended = self.study.tell(self.running[number].trial, values, state)
+        del self.running[number]
         tracking.end_trial_run(run, STATUSES[state], reason)
         self.watcher.show_trial(self.study, ended)
 
