@@ -4,11 +4,11 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,12 +21,14 @@ ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 CACHED = ("models/model.safetensors", "models/model.onnx")
 COMMITTED = ("models/model_card.md", "requirements.lock")
+VERSION_TAG = r"v\d+\.\d+\.\d+((a|b|rc)\d+)?"
 BUILD = "import sys; from setuptools import build_meta as b; _, to = sys.argv; b.build_wheel(to); b.build_sdist(to)"
 
 
 def main() -> None:
     """Build in a copy of the commit, so that nothing that is not committed gets in."""
-    time, models = check_tag(), [checked(name) for name in CACHED]
+    version, models = tagged_version(), [checked(name) for name in CACHED]
+    time = git("show", "--no-patch", "--format=%ct", "HEAD").decode().strip()
     os.umask(0o022)
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
@@ -34,7 +36,7 @@ def main() -> None:
         archive = git("archive", "HEAD")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(copy, filter="data")
-        environment = os.environ | {"SOURCE_DATE_EPOCH": time}
+        environment = os.environ | {"SOURCE_DATE_EPOCH": time, "SETUPTOOLS_SCM_PRETEND_VERSION": version}
         command = [sys.executable, "-c", BUILD, str(DIST)]
         subprocess.run(command, cwd=copy, env=environment, check=True, capture_output=True)
         for name in COMMITTED:
@@ -48,17 +50,17 @@ def main() -> None:
     print(sums, end="")
 
 
-def check_tag() -> str:
-    """Whether HEAD is tagged as the version that pyproject.toml tells; the time of its commit.
+def tagged_version() -> str:
+    """The version that HEAD is tagged as.
 
     Raises:
-        LiflineError: it is not.
+        LiflineError: it is tagged as none, or as several.
     """
-    version = tomllib.loads(git("show", "HEAD:pyproject.toml").decode())["project"]["version"]
     tags = git("tag", "--points-at", "HEAD").decode().split()
-    if f"v{version}" not in tags:
-        raise LiflineError(f"the commit's tags are {tags}; v{version} is wanted, by the version in pyproject.toml")
-    return git("show", "--no-patch", "--format=%ct", "HEAD").decode().strip()
+    versions = [tag.removeprefix("v") for tag in tags if re.fullmatch(VERSION_TAG, tag)]
+    if len(versions) != 1:
+        raise LiflineError(f"the commit's tags are {tags}; wanted is one like v1.2.3")
+    return versions[0]
 
 
 def settled(sdist: Path, time: int) -> bytes:

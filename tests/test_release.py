@@ -13,7 +13,7 @@ from tests.processes import clean_environment
 
 pytestmark = pytest.mark.slow
 
-VERSION = re.search(r'(?m)^version = "(.*)"', (ROOT / "pyproject.toml").read_text())[1]
+VERSION = "7.8.9"
 MODELS = {"models/model.safetensors": b"weights", "models/model.onnx": b"graph"}
 
 
@@ -41,6 +41,12 @@ def checkout(tmp_path):
 def git(folder, *arguments):
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def version(folder):
+    command = [sys.executable, "-c", "import setuptools_scm; print(setuptools_scm.get_version())"]
+    done = subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def release(folder, umask=0o022):
@@ -72,10 +78,21 @@ def test_two_builds_give_equal_bytes_whose_sums_are_told(checkout):
 def test_what_is_not_tagged_or_not_the_committed_model_is_refused(checkout):
     refused = release(checkout)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert f"v{VERSION} is wanted" in refused.stderr
-    git(checkout, "tag", f"v{VERSION}")
+    assert "the commit's tags are []; wanted is one like v1.2.3" in refused.stderr
+    for tag in ("data", f"v{VERSION}", "v8.0.0"):
+        git(checkout, "tag", tag)
+    refused = release(checkout)
+    assert f"the commit's tags are ['data', 'v{VERSION}', 'v8.0.0']; wanted is one" in refused.stderr
+    git(checkout, "tag", "--delete", "v8.0.0")
     (checkout / "models/model.onnx").write_bytes(b"another")
     refused = release(checkout)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "models/model.onnx is not what dvc.lock says" in refused.stderr
     assert not list((checkout / "dist").glob("*"))
+
+
+def test_the_version_is_of_the_last_tag(checkout):
+    git(checkout, "tag", f"v{VERSION}")
+    assert version(checkout) == VERSION
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "More")
+    assert version(checkout).startswith("7.8.10.dev1+g")
