@@ -188,11 +188,11 @@ class EvaluationReport(EvaluationMetrics):
             place = ".".join(map(str, error.errors()[0]["loc"])) or "its JSON"
             raise ModelError(
                 f"{path} is damaged at {place}: it does not hold what an evaluation gives; "
-                "`dvc repro -f evaluate` makes it anew"
+                "`dvc repro --force --single-item evaluate` makes it anew"
             ) from None
         if report.model_sha256 != model_sha256:
             raise ModelError(
                 f"{path} is of the model with SHA-256 {report.model_sha256}, not of {model_sha256}; "
-                "`dvc repro -f evaluate` makes it anew"
+                "`dvc repro --force --single-item evaluate` makes it anew"
             )
         return report
