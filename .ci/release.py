@@ -19,15 +19,14 @@ from lifline.errors import LiflineError
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
-CACHED = ("models/model.safetensors", "models/model.onnx")
-COMMITTED = ("models/model_card.md", "requirements.lock")
+MODELS = ("models/model.safetensors", "models/model.onnx", "models/model_card.md")
 VERSION_TAG = r"v\d+\.\d+\.\d+((a|b|rc)\d+)?"
 BUILD = "import sys; from setuptools import build_meta as b; _, to = sys.argv; b.build_wheel(to); b.build_sdist(to)"
 
 
 def main() -> None:
     """Build in a copy of the commit, so that nothing that is not committed gets in."""
-    version, models = tagged_version(), [checked(name) for name in CACHED]
+    version, models = tagged_version(), [checked(name) for name in MODELS]
     time = git("show", "--no-patch", "--format=%ct", "HEAD").decode().strip()
     os.umask(0o022)
     shutil.rmtree(DIST, ignore_errors=True)
@@ -39,8 +38,7 @@ def main() -> None:
         environment = os.environ | {"SOURCE_DATE_EPOCH": time, "SETUPTOOLS_SCM_PRETEND_VERSION": version}
         command = [sys.executable, "-c", BUILD, str(DIST)]
         subprocess.run(command, cwd=copy, env=environment, check=True, capture_output=True)
-        for name in COMMITTED:
-            shutil.copy(Path(copy, name), DIST)
+        shutil.copy(Path(copy, "requirements.lock"), DIST)
     for sdist in DIST.glob("*.tar.gz"):
         sdist.write_bytes(settled(sdist, int(time)))
     for path in models:

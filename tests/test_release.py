@@ -14,7 +14,7 @@ from tests.processes import clean_environment
 pytestmark = pytest.mark.slow
 
 VERSION = "7.8.9"
-MODELS = {"models/model.safetensors": b"weights", "models/model.onnx": b"graph"}
+MODELS = {"models/model.safetensors": b"weights", "models/model.onnx": b"graph", "models/model_card.md": b"# Card"}
 
 
 @pytest.fixture
@@ -84,10 +84,12 @@ def test_what_is_not_tagged_or_not_the_committed_model_is_refused(checkout):
     refused = release(checkout)
     assert f"the commit's tags are ['data', 'v{VERSION}', 'v8.0.0']; wanted is one" in refused.stderr
     git(checkout, "tag", "--delete", "v8.0.0")
-    (checkout / "models/model.onnx").write_bytes(b"another")
-    refused = release(checkout)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "models/model.onnx is not what dvc.lock says" in refused.stderr
+    for name, content in MODELS.items():
+        (checkout / name).write_bytes(b"another")
+        refused = release(checkout)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert f"{name} is not what dvc.lock says" in refused.stderr
+        (checkout / name).write_bytes(content)
     assert not list((checkout / "dist").glob("*"))
 
 
