@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import optuna.visualization.matplotlib as draw
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -16,6 +17,11 @@ from lifline.figures.style import as_png
 from lifline.tuning.study import DEFINITION
 
 ACCURACY = "validation accuracy"
+COST_NAMES = {
+    "synaptic_operations": "synaptic operations an image",
+    "num_steps": "steps",
+    "energy": "energy with memory, nJ an image",
+}
 WIDE = (10, 4.5)
 """Inches."""
 
@@ -26,8 +32,8 @@ def draw_study(study: Study) -> dict[str, bytes]:
     if len(done) < 2:  # noqa: PLR2004 - importances compare
         return {}
     if len(study.directions) > 1:
-        cost = json.loads(study.user_attrs[DEFINITION])["cost"].replace("_", " ")
-        return {"pareto_front.png": _png(draw.plot_pareto_front, study, target_names=[ACCURACY, cost])}
+        cost = json.loads(study.user_attrs[DEFINITION])["cost"]
+        return {"pareto_front.png": _png(_front, study, target_names=[ACCURACY, COST_NAMES[cost]])}
     plots: dict[str, Callable[..., Any]] = {
         "history.png": draw.plot_optimization_history,
         "importances.png": draw.plot_param_importances,
@@ -35,6 +41,20 @@ def draw_study(study: Study) -> dict[str, bytes]:
         "slice.png": draw.plot_slice,
     }
     return {name: _png(plot, study, target_name=ACCURACY) for name, plot in plots.items()}
+
+
+def _front(study: Study, target_names: list[str]) -> Axes:
+    """Accuracy against cost, as far as the front goes: a trial that learned nothing would make a line of the rest."""
+    axes = draw.plot_pareto_front(study, target_names=target_names)
+    accuracies = [trial.values[0] for trial in study.best_trials]
+    margin = max(0.25 * (max(accuracies) - min(accuracies)), 0.001)
+    lowest = min(accuracies) - margin
+    axes.set_xlim(lowest, max(accuracies) + margin)
+    done = study.get_trials(states=[TrialState.COMPLETE])
+    left_out = sum(trial.values[0] < lowest for trial in done)
+    axes.set_title(f"{len(done)} trials" + (f"; {left_out} below {lowest:.1%} not shown" if left_out else ""))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    return axes
 
 
 def _png(plot: Callable[..., Any], study: Study, **options: Any) -> bytes:
