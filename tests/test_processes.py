@@ -61,7 +61,13 @@ def both_ways(*arguments, **options):
 )
 def test_ends_as_a_fresh_one(program):
     fresh, forked = both_ways("-c", program)
-    assert forked == fresh
+    assert without_source(forked) == without_source(fresh)
+
+
+def without_source(ending):
+    """Python 3.13 knows the lines of a program that is an argument of its own; a forked one looks at its parent's."""
+    code, output, error = ending
+    return code, output, [line for line in error.splitlines() if not line.startswith("    ")]
 
 
 def test_sees_what_a_fresh_one_sees(tmp_path):
