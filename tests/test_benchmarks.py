@@ -116,6 +116,7 @@ def test_the_floor_runs_the_products_of_any_layers(task, tmp_path):
     assert list(islice(floor.with_readout(task, data), 2)) == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_worker_tells_why_it_failed_and_is_not_waited_for_beyond_a_limit(tmp_path):
     np.savez(tmp_path / "few.npz", images=np.zeros((4, 784), np.float32), labels=np.zeros(4, np.int64))
     with Worker() as started:

@@ -247,6 +247,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_nobody_watches_gives_the_same_bytes(workspace, stage):
     assert stage("train")[0] == 0
     watched = paths.MODEL.read_bytes(), paths.TRAIN_METRICS.read_bytes(), paths.LOSS.read_bytes()

@@ -28,6 +28,7 @@ SURE = {
 """What a command prints of any network, as far as the page shows it; of other commands whole lines."""
 
 
+@pytest.mark.slow
 def test_its_programs_run_on_few_images_and_its_figures_are_drawn_of_them(tmp_path, mnist, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_dataset(MNIST, first(mnist.train, 300), first(mnist.test, 20), DATA)

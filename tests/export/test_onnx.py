@@ -94,6 +94,7 @@ def test_a_graph_is_as_large_for_any_number_of_steps(params, exported_long):
     assert longest.ByteSize() - exported_long.ByteSize() < 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [NUM_STEPS, MAX_UNROLLED_STEPS + 1])
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
 def test_the_shapes_in_a_file_are_those_that_onnx_runtime_finds(params, session_of, capfd, coding, num_steps):

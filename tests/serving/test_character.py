@@ -184,6 +184,7 @@ def share_read(condition, decide, test_images, count) -> float:
     return np.mean([decide(read_picture(page, MNIST)) == labels[i] for i, page in zip(known, pages, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_handwriting_is_read_under_every_condition(condition, decide, test_images):
     assert share_read(condition, decide, test_images, count=10) >= 0.9

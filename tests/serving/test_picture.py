@@ -98,6 +98,7 @@ def found(request, originals):
     return np.stack([read_digit(manipulate(image, i)) for i, image in enumerate(originals)])
 
 
+@pytest.mark.slow
 def test_whatever_was_done_to_an_image_of_mnist_it_comes_back(originals, found):
     differences = np.abs(found - originals / 255).mean((1, 2))
     assert differences.mean() < 0.035
@@ -313,6 +314,7 @@ def peak_memory(path, dataset=MNIST) -> int:
     return int(subprocess.check_output(command, text=True, stderr=subprocess.PIPE))
 
 
+@pytest.mark.slow
 def test_a_picture_of_10000_by_10000_pixels_takes_little_memory(tmp_path):
     hook(size=10_000).save(tmp_path / "huge.png", compress_level=1, transparency=255)
     for dataset in (MNIST, FASHION, COLOURED):

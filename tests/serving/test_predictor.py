@@ -158,6 +158,7 @@ def with_metadata(model, folder, key, text) -> str:
     return str(folder / "changed.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
 @pytest.mark.parametrize("dataset", [COLOURED, SMALL, FASHION], ids=lambda dataset: dataset.name)
 def test_images_of_any_shape_are_seen_as_the_network_codes_them(tmp_path_factory, params, dataset, coding):
@@ -297,6 +298,7 @@ def test_without_a_model_no_picture_is_read(lifline, pictures):
     assert_one_line_error((code, stderr), "is not inside a lifline repository", "--model names a model")
 
 
+@pytest.mark.slow
 def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, params, monkeypatch):
     monkeypatch.chdir(pictures)
     code, _, stderr = lifline("predict", "7.png", "--model", "models:/lifline@champion")

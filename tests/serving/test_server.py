@@ -359,6 +359,7 @@ def test_one_who_leaves_halfway_harms_nobody(url, pictures):
     assert ask(url, pictures[7]).json()["class"] == "7"
 
 
+@pytest.mark.slow
 def test_many_at_once_are_all_answered(url, pictures):
     expected = [ask(url, content).json() for content in pictures]
     with ThreadPoolExecutor(64) as pool:
@@ -366,6 +367,7 @@ def test_many_at_once_are_all_answered(url, pictures):
     assert answers == expected * 20
 
 
+@pytest.mark.slow
 def test_many_large_pictures_at_once_take_little_memory(running, url):
     process, _ = running
     large = blank(5000, 5000, "RGBA")

@@ -117,6 +117,7 @@ def convolution_calls():
             )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", ["lif_conv", "lif_conv_backward"])
 def test_the_convolutions_kernels_are_operators_as_pytorch_wants_them(operator):
     for called, arguments in convolution_calls():
@@ -129,6 +130,7 @@ def test_kernels_are_operators_as_pytorch_wants_them(operator, arguments):
     library.opcheck(operator.default, arguments)
 
 
+@pytest.mark.slow
 def test_an_import_compiles_nothing_and_brings_neither_numba_nor_the_compiler():
     program = """
 import sys, torch
@@ -163,6 +165,7 @@ def test_torchscript_of_a_neuron_warns_of_nothing_and_takes_what_it_is_given(rec
     torch.testing.assert_close(traced(other, torch.tensor(0.3)), lif(other, 0.3, 0.5), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", [{}, {"surrogate": "fast_sigmoid", "spike_delay": 1}])
 def test_an_exported_program_answers_and_learns_alike_on_other_batches(neuron):
     module, file = Readout(**neuron), io.BytesIO()
@@ -174,6 +177,7 @@ def test_an_exported_program_answers_and_learns_alike_on_other_batches(neuron):
     assert_equal_to_eager(program.module(), module, normal(7, 12, seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("dynamo", [False, True])
@@ -348,6 +352,7 @@ def test_a_compiled_network_is_one_graph_that_calls_the_kernels(dynamic):
     assert names == ["lifline::lif_linear", "lifline::lif"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_what_has_no_kernel_is_compiled_too(surrogate):
     current = normal(NUM_STEPS, 2, 3, dtype=torch.float64).requires_grad_()

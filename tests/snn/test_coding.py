@@ -217,6 +217,7 @@ class Exported(nn.Module):
         return tuple(part for layer in trace(self.network, image) for part in layer)
 
 
+@pytest.mark.slow
 def test_a_network_that_codes_by_latency_is_exported_and_equal_in_onnx_runtime(caplog):
     network = network_of("latency", threshold=0.2)
     images = torch.cat([images_of(9), ALL_BYTES[:252].reshape(-1, 2, 3)])

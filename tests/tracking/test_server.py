@@ -59,6 +59,7 @@ def test_mlflows_own_settings_reach_the_server(workspace, stage, monkeypatch, tm
     assert headers[-1]["Authorization"] == "Bearer a-token"
 
 
+@pytest.mark.slow
 def test_a_tracking_server_takes_the_runs(workspace, stage, params, monkeypatch):
     with mlflow_server(workspace / "server") as address:
         uri = address.replace("//", "//lifline:secret@")
@@ -83,6 +84,7 @@ def test_a_tracking_server_takes_the_runs(workspace, stage, params, monkeypatch)
         assert "secret" not in failure
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_soon_ends_the_training(workspace, params, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     attempts, connect = [], urllib3.util.connection.create_connection

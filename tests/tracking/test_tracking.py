@@ -600,6 +600,7 @@ def test_an_interrupted_training_is_killed_and_writes_nothing(store, workspace):
     assert list((workspace / ".running").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_many_may_start_at_once_in_a_new_repository(workspace):
     program = (
         "from lifline.tracking import runs as tracking; from lifline.params import read_params\n"

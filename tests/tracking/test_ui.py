@@ -117,6 +117,7 @@ def test_a_port_that_another_program_has_is_named_before_the_link(store, lifline
     assert_one_line_error((code, err), f"port {port} is in use")
 
 
+@pytest.mark.slow
 def test_a_tracking_servers_own_ui_is_named_without_its_password(lifline, monkeypatch, workspace):
     with mlflow_server(workspace / "server") as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", "//lifline:secret@"))
