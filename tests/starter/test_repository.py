@@ -68,6 +68,15 @@ def test_its_stages_depend_on_the_requirements_in_place_of_liflines_code(quick, 
     assert {**theirs, "stages": None} == {**ours, "stages": None}
 
 
+def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    recipe = subprocess.run(["make", "-n", "repro"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    venv, new_enough, requirements, *_ = recipe.splitlines()
+    assert venv.endswith("-m venv .venv")
+    assert new_enough.endswith("pip install 'pip>=24.1'")  # 24.0 takes git+file:///clone for a path
+    assert requirements == "pip install -r requirements.txt"
+
+
 def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
     (tmp_path / "notes.txt").touch()
     for folder in (tmp_path, tmp_path / "notes.txt"):
