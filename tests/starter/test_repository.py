@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from contextlib import chdir
@@ -81,6 +82,20 @@ def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
     assert venv.endswith("-m venv .venv")
     assert new_enough.endswith("pip install 'pip>=24.1'")  # 24.0 takes git+file:///clone for a path
     assert requirements == "pip install -r requirements.txt"
+
+
+def test_its_readme_adds_images_to_dvc_before_git_has_them(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    steps = (tmp_path / "README.md").read_text()
+    assert 0 < steps.index("dvc add data/pictures") < steps.index("git add .") < steps.index("make repro")
+
+
+def test_its_params_name_what_is_there(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    heading = re.findall(r"(?m)^#.*", (tmp_path / "params.yaml").read_text())
+    named = re.findall(r"[\w.]+/[\w./]*", "\n".join(heading))
+    assert named == ["presets/"]
+    assert (tmp_path / "presets").is_dir()
 
 
 def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
@@ -169,6 +184,9 @@ def test_the_pipeline_runs_there_on_images_of_ones_own(tmp_path):
     small = {"data.dataset": "stripes.npz", "data.validation_size": 50, "train.epochs": 3, "network.layers": "50"}
     with chdir(folder):
         change_params(small)
+    run("dvc", "add", "data/stripes.npz", folder=folder)
+    run("git", "add", ".", folder=folder)
+    run("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-m", "The pipeline", folder=folder)
     run("dvc", "repro", folder=folder)
     assert EvaluationReport.model_validate_json((folder / "reports/evaluation.json").read_text()).total == 60
     assert "registered as version" not in run("dvc", "repro", folder=folder)  # nothing has changed
