@@ -8,7 +8,7 @@ from lifline.paths import DATA
 
 def main() -> None:
     """Make the data set one file for all stages: fetched from the first source that serves it, or the user's own."""
-    obtain_dataset(read_params().data, DATA)
+    obtain_dataset(read_params(), DATA)
 
 
 if __name__ == "__main__":

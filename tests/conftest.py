@@ -108,7 +108,7 @@ def mnist_file(tmp_path_factory) -> Path:
 
 def download_mnist(path: Path) -> None:
     with chdir(ROOT):
-        obtain_dataset(read_params().data.model_copy(update={"dataset": "mnist"}), path)
+        obtain_dataset(read_params().with_values({"data.dataset": "mnist"}), path)
 
 
 @pytest.fixture(scope="session")

@@ -116,5 +116,19 @@ def test_an_image_that_is_too_small_is_told_with_the_shapes_so_far():
         shapes_of("12C5-MP2-64C5-MP2", (1, 8, 8))
     assert str(raised.value) == (
         "is '12C5-MP2-64C5-MP2', which the image is too small for: 1 x 8 x 8, then 12C5 12 x 4 x 4, then MP2 "
-        "12 x 2 x 2, then 64C5 64 x -2 x -2"
+        "12 x 2 x 2, then 64C5; allowed there are kernels of 1 to 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "message", "allowed"),
+    [
+        ("12C30-MP2", (1, 28, 28), "1 x 28 x 28, then 12C30; allowed there are kernels of 1 to 28", "12C28"),
+        ("9C30p1", (1, 27, 99), "1 x 27 x 99, then 9C30p1; allowed there are kernels of 2 to 29", "9C29p1"),
+        ("9C5-AP9-9", (3, 12, 30), "9C5 9 x 8 x 26, then AP9; allowed there is pooling of 1 to 8", "9C5-AP8-9"),
+    ],
+)
+def test_what_would_fit_an_image_is_told(text, image, message, allowed):
+    with pytest.raises(LayersError, match=message):
+        shapes_of(text, image)
+    assert min(shapes_of(allowed, image)[0].neurons) == 1

@@ -109,15 +109,15 @@ def shapes_of(text: str, input_shape: Sequence[int]) -> list[Shapes]:
     for layer in parse_layers(text):
         if isinstance(layer.projection, Convolution) and len(shape) != 3:  # noqa: PLR2004
             raise LayersError(f"is {_shortened(text)}; allowed for images of {_product(shape)} are neurons alone")
-        projected = neurons = _projected(layer.projection, shape)
-        told.append(f"{_written(layer.projection)} {_product(projected)}")
-        if layer.pooling and min(projected) > 0:
-            neurons = (projected[0], *(side // layer.pooling.size for side in projected[1:]))
-            told.append(f"{_written(layer.pooling)} {_product(neurons)}")
-        if min(neurons) <= 0:
-            raise LayersError(f"is {_shortened(text)}, which the image is too small for: {', then '.join(told)}")
-        shapes.append(Shapes(projected, neurons))
-        shape = neurons
+        made = []
+        for part in (part for part in layer if part is not None):
+            before, shape = shape, _given(part, shape)
+            if min(shape) <= 0:
+                told.append(f"{_written(part)}; allowed there {_fitting(part, before)}")
+                raise LayersError(f"is {_shortened(text)}, which the image is too small for: {', then '.join(told)}")
+            told.append(f"{_written(part)} {_product(shape)}")
+            made.append(shape)
+        shapes.append(Shapes(made[0], made[-1]))
     return shapes
 
 
@@ -154,11 +154,21 @@ def _check_size(projection: Dense | Convolution, where: str) -> None:
         raise LayersError(f"{where} pads as much as its kernel; allowed is padding below {projection.kernel}")
 
 
-def _projected(projection: Dense | Convolution, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(projection, Dense):
-        return (projection.num_neurons,)
-    grown = 2 * projection.padding - projection.kernel + 1
-    return (projection.num_filters, *(side + grown for side in shape[1:]))
+def _given(part: Dense | Convolution | Pooling, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a part makes of another; a side is not above 0 where that one is too small."""
+    if isinstance(part, Dense):
+        return (part.num_neurons,)
+    if isinstance(part, Pooling):
+        return (shape[0], *(side // part.size for side in shape[1:]))
+    grown = 2 * part.padding - part.kernel + 1
+    return (part.num_filters, *(side + grown for side in shape[1:]))
+
+
+def _fitting(part: Dense | Convolution | Pooling, shape: tuple[int, ...]) -> str:
+    """What would fit in the place of a part that is too large."""
+    if isinstance(part, Convolution):
+        return f"are kernels of {part.padding + 1} to {min(shape[1:]) + 2 * part.padding}"
+    return f"is pooling of 1 to {min(shape[1:])}"
 
 
 def write_layers(layers: Iterable[HiddenLayer]) -> str:

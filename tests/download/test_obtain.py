@@ -18,8 +18,8 @@ from lifline.data.datasets import load_dataset
 from lifline.download.limits import check_class_names, check_image
 from lifline.download.obtain import obtain_dataset
 from lifline.download.published import read_published
-from lifline.errors import DataError, LiflineError
-from lifline.params import DataParams
+from lifline.errors import DataError, LiflineError, ParamsError
+from lifline.params import read_params
 from lifline.paths import DATA
 from lifline.provenance import recorded_source
 from tests.conftest import ROOT, as_idx
@@ -43,16 +43,12 @@ def write_own(brightness):
     np.savez("own.npz", x_train=images, y_train=np.arange(40) % 4)
 
 
-def asked(dataset="../own.npz", **values):
-    return DataParams.model_validate(
-        {"dataset": dataset, "test_share": 0.3, "validation_size": 10, "gate_size": 0} | values
-    )
-
-
-def obtain(*arguments, **values):
+def obtain(dataset="../own.npz", layers="9", **values):
     """The data set that is made, who served it, and what was said."""
     said = []
-    obtain_dataset(asked(*arguments, **values), DATA, said.append)
+    data = {"dataset": dataset, "test_share": 0.3, "validation_size": 10, "gate_size": 0} | values
+    wanted = {"network.layers": layers} | {f"data.{name}": value for name, value in data.items()}
+    obtain_dataset(read_params(ROOT / "params.yaml").with_values(wanted), DATA, said.append)
     dataset = load_dataset(DATA)
     return dataset, recorded_source(dataset.sha256), said
 
@@ -204,6 +200,19 @@ def test_a_validation_that_leaves_nothing_to_learn_from_is_refused_before_anythi
     with pytest.raises(DataError, match=r"validation_size is 28; allowed is a whole number from 1 to 27"):
         obtain(validation_size=28)
     assert not DATA.exists()
+
+
+@pytest.mark.parametrize(("dataset", "kernel", "allowed"), [("../own.npz", 4, 3), ("threes", 5, 4)])
+def test_layers_that_do_not_fit_the_images_are_refused_before_anything_is_written(
+    place, threes, dataset, kernel, allowed
+):
+    describe_threes(threes)
+    with pytest.raises(ParamsError, match=rf"^network\.layers is '9C{kernel}', .*kernels of 1 to {allowed}$"):
+        obtain(dataset, f"9C{kernel}", validation_size=2)
+    assert not DATA.exists()
+    obtain(dataset, f"9C{allowed}", validation_size=2)
+    with pytest.raises(ParamsError):  # of what is there already
+        obtain(dataset, f"9C{kernel}", validation_size=2)
 
 
 def test_what_was_there_stays_when_nothing_serves(place, monkeypatch):

@@ -124,7 +124,7 @@ def test_no_preset_raises_an_alarm(params, mnist, fashion, preset, seed):
 def fashion(tmp_path_factory) -> Dataset:
     def make(path):
         with chdir(ROOT):
-            obtain_dataset(read_params().data.model_copy(update={"dataset": "fashion_mnist"}), path)
+            obtain_dataset(read_params().with_values({"data.dataset": "fashion_mnist"}), path)
 
     return load_dataset(once(tmp_path_factory, "fashion.safetensors", make))
 

@@ -57,6 +57,13 @@ def test_one_image_is_nothing_to_learn_from(workspace, stage):
     assert_one_line_error(stage("train"), "data.validation_size is 1")
 
 
+def test_layers_that_the_images_are_too_small_for(workspace, stage):
+    np.savez(workspace / "data/own.npz", x_train=np.zeros((60, 28, 28), np.uint8), y_train=np.arange(60) % 3)
+    change_params({"data.dataset": "own.npz", "data.validation_size": 10, "network.layers": "12C30-MP2"})
+    for name in ("download", "train"):
+        assert_one_line_error(stage(name), "network.layers is '12C30-MP2', which the image is too small for", "allowed")
+
+
 def test_more_images_held_out_for_the_champion_than_there_are(workspace, stage):
     change_params({"data.gate_size": NUM_TRAIN})
     assert_one_line_error(stage("train"), "data.gate_size is 1500", "allowed is a whole number from 0 to 999")

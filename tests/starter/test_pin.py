@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import changed_files, pin
+from lifline.starter.pin import changed_files, extract_committed, pin
 
 
 class Installed:
@@ -54,6 +54,11 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
+def commit_all(folder):
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Second")
+
+
 @pytest.mark.parametrize(
     ("remote", "address"),
     [
@@ -80,9 +85,22 @@ def test_what_differs_from_the_commit_is_found(checkout):
         (checkout / name).parent.mkdir(exist_ok=True)
         (checkout / name).write_text("as committed")
     assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml", "presets/fast.yaml"]
-    git(checkout, "add", ".")
-    git(checkout, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Second")
+    commit_all(checkout)
     assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == []
     for name in ("params.yaml", "notes.txt"):
         (checkout / name).write_text("other")
     assert changed_files(checkout, ["params.yaml", "presets/*.yaml"]) == ["params.yaml"]
+
+
+def test_files_are_extracted_as_committed(checkout, tmp_path_factory):
+    for name in ("params.yaml", "presets/fast.yaml", "presets/old/fast.yaml", "notes.txt"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("as committed")
+    commit_all(checkout)
+    (checkout / "params.yaml").write_text("other")
+    (checkout / "presets/mine.yaml").touch()
+    folder = tmp_path_factory.mktemp("extracted")
+    extract_committed(checkout, ["params.yaml", "presets/*.yaml"], folder)
+    extracted = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert extracted == {"params.yaml", "presets/fast.yaml"}
+    assert (folder / "params.yaml").read_text() == "as committed"

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from contextlib import chdir
@@ -12,6 +13,7 @@ from lifline.errors import LiflineError
 from lifline.evaluation.report import EvaluationReport
 from lifline.presets import change_params
 from lifline.starter import repository
+from lifline.starter.pin import changed_files
 from tests.conftest import ROOT, assert_one_line_error
 from tests.processes import clean_environment
 
@@ -31,6 +33,11 @@ def quick(monkeypatch):
     monkeypatch.setattr(repository, "changed_files", lambda *_: [])
 
 
+def committed(name, checkout=ROOT):
+    command = ["git", "-C", checkout, "show", f"HEAD:{name}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def files_in(folder):
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name for name in found if not name.startswith(".git/")}
@@ -43,7 +50,7 @@ def test_a_repository_has_the_pipeline_and_pins_lifline(quick, lifline, tmp_path
     assert "mine/pollen/README.md" in out
     folder = tmp_path / "mine/pollen"
     for name in ("params.yaml", "presets/fast.yaml", "pipeline/train.py", "data/mnist/dataset.yaml", ".dvc/config"):
-        assert (folder / name).read_text() == (ROOT / name).read_text()
+        assert (folder / name).read_text() == committed(name)
     requirements = (folder / "requirements.txt").read_text().splitlines()
     assert requirements[0] == "-c constraints.txt"
     assert requirements[1].startswith("lifline[all]")
@@ -55,7 +62,7 @@ def test_a_repository_has_the_pipeline_and_pins_lifline(quick, lifline, tmp_path
 
 def test_its_stages_depend_on_the_requirements_in_place_of_liflines_code(quick, lifline, tmp_path):
     lifline("init", str(tmp_path / "mine"))
-    ours = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+    ours = YAML(typ="safe").load(committed("dvc.yaml"))
     theirs = YAML(typ="safe").load((tmp_path / "mine/dvc.yaml").read_text())
     for name, stage in theirs["stages"].items():
         before = ours["stages"][name]
@@ -68,6 +75,29 @@ def test_its_stages_depend_on_the_requirements_in_place_of_liflines_code(quick, 
     assert {**theirs, "stages": None} == {**ours, "stages": None}
 
 
+def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    recipe = subprocess.run(["make", "-n", "repro"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    venv, new_enough, requirements, *_ = recipe.splitlines()
+    assert venv.endswith("-m venv .venv")
+    assert new_enough.endswith("pip install 'pip>=24.1'")  # 24.0 takes git+file:///clone for a path
+    assert requirements == "pip install -r requirements.txt"
+
+
+def test_its_readme_adds_images_to_dvc_before_git_has_them(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    steps = (tmp_path / "README.md").read_text()
+    assert 0 < steps.index("dvc add data/pictures") < steps.index("git add .") < steps.index("make repro")
+
+
+def test_its_params_name_what_is_there(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    heading = re.findall(r"(?m)^#.*", (tmp_path / "params.yaml").read_text())
+    named = re.findall(r"[\w.]+/[\w./]*", "\n".join(heading))
+    assert named == ["presets/"]
+    assert (tmp_path / "presets").is_dir()
+
+
 def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
     (tmp_path / "notes.txt").touch()
     for folder in (tmp_path, tmp_path / "notes.txt"):
@@ -76,11 +106,38 @@ def test_a_folder_that_is_not_empty_is_refused(quick, lifline, tmp_path):
     assert files_in(tmp_path) == {"notes.txt"}
 
 
-def test_a_checkout_that_is_not_as_committed_is_warned_of(quick, lifline, tmp_path, monkeypatch):
-    monkeypatch.setattr(repository, "changed_files", lambda *_: ["params.yaml", "src/lifline/new.py"])
+@pytest.fixture
+def checkout(quick, tmp_path, monkeypatch):
+    """A small checkout of lifline's, from which it runs."""
+    folder = tmp_path / "checkout"
+    for path in (*repository.repository_files(ROOT), *(ROOT / "src/lifline/starter").rglob("*")):
+        if path.is_file():
+            copy = folder / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "--message", "First"]):
+        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    monkeypatch.setattr(repository, "files", lambda _: folder / "src/lifline/starter")
+    monkeypatch.setattr(repository, "changed_files", changed_files)
+    return folder
+
+
+def test_of_a_checkout_what_is_committed_is_copied(checkout, lifline, tmp_path):
+    before = (checkout / "params.yaml").read_text()
+    (checkout / "params.yaml").write_text(before.replace("dataset: mnist", "dataset: pictures"))
+    (checkout / "presets/mine.yaml").touch()
+    assert lifline("init", str(tmp_path / "mine"))[::2] == (0, "")
+    assert (tmp_path / "mine/params.yaml").read_text() == before
+    assert not (tmp_path / "mine/presets/mine.yaml").exists()
+
+
+def test_code_that_is_not_as_committed_is_warned_of(checkout, lifline, tmp_path):
+    for name in ("new.py", "other.py"):
+        (checkout / "src/lifline" / name).touch()
     code, _, err = lifline("init", str(tmp_path / "mine"))
     assert code == 0
-    assert err == "warning: not as in the commit of lifline that is pinned: params.yaml and 1 more\n"
+    assert err == "warning: not as in the commit of lifline that is pinned: src/lifline/new.py and 1 more\n"
     assert (tmp_path / "mine/requirements.txt").is_file()
 
 
@@ -127,6 +184,9 @@ def test_the_pipeline_runs_there_on_images_of_ones_own(tmp_path):
     small = {"data.dataset": "stripes.npz", "data.validation_size": 50, "train.epochs": 3, "network.layers": "50"}
     with chdir(folder):
         change_params(small)
+    run("dvc", "add", "data/stripes.npz", folder=folder)
+    run("git", "add", ".", folder=folder)
+    run("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-m", "The pipeline", folder=folder)
     run("dvc", "repro", folder=folder)
     assert EvaluationReport.model_validate_json((folder / "reports/evaluation.json").read_text()).total == 60
     assert "registered as version" not in run("dvc", "repro", folder=folder)  # nothing has changed

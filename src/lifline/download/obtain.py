@@ -5,13 +5,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
-from lifline.data.images import split_training_images
+from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.info import DatasetInfo
 from lifline.download.own import read_own_data
 from lifline.download.published import DESCRIPTION, read_published
 from lifline.download.sources import fetch_published
 from lifline.errors import DataError, ParamsError
-from lifline.params import DataParams
+from lifline.layers import LayersError, shapes_of
+from lifline.params import Params
 from lifline.paths import repository_root
 from lifline.provenance import record_source
 
@@ -19,7 +20,7 @@ FOLDER = Path("data")
 """Where published data sets are described, and from where paths to others are read."""
 
 
-def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] = print) -> None:
+def obtain_dataset(params: Params, path: Path, report: Callable[[str], None] = print) -> None:
     """Write the data set that the params name to `path`, whole or not at all.
 
     A published one that is there is left, and one that was there before is not fetched again; a user's own images are
@@ -27,28 +28,28 @@ def obtain_dataset(data: DataParams, path: Path, report: Callable[[str], None] =
 
     Raises:
         DataError: it cannot be had, is not what it should be, or is too small for what is held out.
-        ParamsError: there is no such data set.
+        ParamsError: there is no such data set, or the network's layers do not fit its images.
     """
-    place = FOLDER / data.dataset
+    place = FOLDER / params.data.dataset
     if _is_there(place / DESCRIPTION) and place.parent == FOLDER:
-        dataset = _obtain_published(place, data, path, report)
+        dataset = _obtain_published(place, params, path, report)
     elif _is_there(place):
-        dataset = _obtain_own(place, data, path)
+        dataset = _obtain_own(place, params, path)
     else:
-        raise ParamsError(f"data.dataset is {data.dataset}, but {place} is not there; allowed are {_allowed()}")
+        raise ParamsError(f"data.dataset is {params.data.dataset}, but {place} is not there; allowed are {_allowed()}")
     report(f"{path}: {_describe(dataset)}")
 
 
-def _obtain_own(place: Path, data: DataParams, path: Path) -> Dataset:
-    info, train, test = read_own_data(place, data.test_share)
-    split_training_images(train, data)  # raises where that leaves nothing
+def _obtain_own(place: Path, params: Params, path: Path) -> Dataset:
+    info, train, test = read_own_data(place, params.data.test_share)
+    _check_fits(params, info, train)
     save_dataset(info, train, test, path)
     dataset = load_dataset(path)
-    record_source(dataset.sha256, data.dataset)
+    record_source(dataset.sha256, params.data.dataset)
     return dataset
 
 
-def _obtain_published(folder: Path, data: DataParams, path: Path, report: Callable[[str], None]) -> Dataset:
+def _obtain_published(folder: Path, params: Params, path: Path, report: Callable[[str], None]) -> Dataset:
     published = read_published(folder)
     info = published.info(folder.name)
     there, kept = _made_before(path, info), repository_root() / ".lifline" / "data" / f"{folder.name}.safetensors"
@@ -58,10 +59,19 @@ def _obtain_published(folder: Path, data: DataParams, path: Path, report: Callab
         save_dataset(info, train, test, kept)
         dataset = load_dataset(kept)
         record_source(dataset.sha256, source)
-    split_training_images(dataset.train, data)
+    _check_fits(params, info, dataset.train)
     if there is None:
         save_dataset(info, dataset.train, dataset.test, path)
     return dataset
+
+
+def _check_fits(params: Params, info: DatasetInfo, train: LabelledImages) -> None:
+    """Refuse params that no training on these images could begin with, before DVC takes the last model away."""
+    split_training_images(train, params.data)
+    try:
+        shapes_of(params.network.layers, info.shape)
+    except LayersError as error:
+        raise ParamsError(f"network.layers {error}") from None
 
 
 def _is_there(path: Path) -> bool:

@@ -1,10 +1,12 @@
 """How pip gets this very lifline again."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +42,14 @@ def changed_files(checkout: Path, patterns: Sequence[str]) -> list[str]:
     """Which of some files are not as in the commit that is pinned."""
     lines = _git(checkout, "status", "--porcelain", "--no-renames", "--untracked-files=all", "--", *patterns)
     return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
+
+
+def extract_committed(checkout: Path, patterns: Sequence[str], folder: Path) -> None:
+    """Write some files into a folder, as they are in the commit that is pinned."""
+    with TemporaryDirectory() as aside:
+        archive = Path(aside) / "committed.zip"
+        _git(checkout, "archive", f"--output={archive}", "HEAD", "--", *(f":(glob){pattern}" for pattern in patterns))
+        shutil.unpack_archive(archive, folder)
 
 
 def _address(checkout: Path) -> str:

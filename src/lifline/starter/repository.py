@@ -8,9 +8,10 @@ import sys
 from importlib.metadata import distribution
 from importlib.resources import as_file, files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lifline.errors import LiflineError
-from lifline.starter.pin import changed_files, pin
+from lifline.starter.pin import changed_files, extract_committed, pin
 from lifline.system.signals import signals_held_off
 
 COPIED = (
@@ -24,7 +25,7 @@ COPIED = (
     "presets/*.yaml",
     "requirements.lock",
 )
-"""Of lifline's own repository; a wheel has them, too."""
+"""Of lifline's own repository, as committed; a wheel has them, too."""
 
 UNFINISHED = ".unfinished"
 
@@ -46,18 +47,19 @@ def start_repository(folder: Path) -> str:
         raise LiflineError(f"{folder} is not empty; allowed is a new folder, or an empty one")
     if shutil.which("git") is None:
         raise LiflineError("git is not installed; a repository needs it")
-    with as_file(files("lifline.starter")) as package:
+    with as_file(files("lifline.starter")) as package, TemporaryDirectory() as committed:
         checkout = None if (package / "repository").is_dir() else package.parents[2]
         requirement = pin(distribution("lifline"), checkout)
         if checkout:
             _warn_of_changes(checkout)
-        _make(folder, package, checkout or package / "repository", requirement)
+            extract_committed(checkout, COPIED, Path(committed))
+        _make(folder, package, Path(committed) if checkout else package / "repository", requirement)
     return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
 
 
 def _warn_of_changes(checkout: Path) -> None:
-    """Tell where what is copied, or lifline itself, is not what is pinned."""
-    if changed := changed_files(checkout, [*COPIED, "src/lifline"]):
+    """Tell where lifline itself is not what is pinned."""
+    if changed := changed_files(checkout, ["src/lifline"]):
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         print(f"warning: not as in the commit of lifline that is pinned: {changed[0]}{others}", file=sys.stderr)
 
