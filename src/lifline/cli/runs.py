@@ -14,7 +14,9 @@ app = typer.Typer()
 
 @app.command(epilog="Example: lifline compare 3f2a91c0 8be04d17 --only test/ --only beta")
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, names, or numbers of versions.")
+    ],
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="Show what has this in its name; may be given several times."),
