@@ -145,7 +145,7 @@ def _find(client: MlflowClient, wanted: str) -> ComparedRun:
     if not runs:
         raise TrackingError(
             f"there is no run {wanted!r}; allowed are ids, their beginnings, names, and numbers of versions"
-            + _proposed(client, wanted)
+            f"{_proposed(client, wanted)}"
         )
     if len(runs) > 1:
         told = ", ".join(map(_told, runs[:MAX_LISTED]))
