@@ -73,7 +73,7 @@ def demonstrate(monkeypatch, newest_model):
 
 
 @pytest.mark.parametrize("there", [[], ["10"], ["5"], ["5", "10"]])
-def test_what_is_missing_of_two_networks_is_trained_in_a_copy(there, workspace, trainings, monkeypatch):
+def test_what_is_missing_of_two_networks_is_trained_in_a_copy(there, workspace, trainings, monkeypatch, capsys):
     def newest_model(params):
         trained = [each for command in trainings for each in command]
         steps = params["network.num_steps"]
@@ -83,6 +83,11 @@ def test_what_is_missing_of_two_networks_is_trained_in_a_copy(there, workspace, 
     demonstrate(monkeypatch, newest_model)
     assert (workspace / "params.yaml").read_bytes() == before
     missing = [num_steps for num_steps in ("10", "5") if num_steps not in there]
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == [
+        f"training fast, {steps} steps" if steps in missing else f"fast, {steps} steps, is there already"
+        for steps in ("10", "5")
+    ]
     for command, num_steps in zip(trainings, missing, strict=True):
         assert command[1:6] == ["-m", "dvc", "exp", "run", "--temp"]
         sets = command[7::2]
@@ -97,6 +102,29 @@ def test_a_default_model_is_none_of_the_two(workspace, store, params, trainings,
     demonstrate(monkeypatch, newest_model)
     assert len({command[-1] for command in trainings}) == 1
     assert ["--force" in command for command in trainings] == [False, True] * 2
+
+
+def test_an_interruption_is_answered_before_the_servers_have_stopped(workspace, monkeypatch, capsys):
+    told_before = []
+
+    @contextmanager
+    def server(*_):
+        try:
+            yield "http://127.0.0.1:1"
+        finally:
+            told_before.append(capsys.readouterr().out.splitlines()[-1:])
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "newest_model", lambda _: "run")
+    monkeypatch.setattr(demo, "comparison_page", lambda _: "page")
+    monkeypatch.setattr(demo, "_server", server)
+    monkeypatch.setattr(demo, "time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(demo, "webbrowser", SimpleNamespace(open=lambda _: None))
+    with pytest.raises(KeyboardInterrupt):
+        demo.demo()
+    assert told_before == [["stopping the servers"], []]
 
 
 def test_a_server_that_does_not_start_is_told_with_what_it_wrote(workspace, capfd):
@@ -118,7 +146,9 @@ def test_the_demo_serves_page_and_comparison_until_it_is_interrupted(workspace, 
         text=True, process_group=0,
     )  # fmt: skip
     try:
-        assert "starting" in process.stdout.readline()
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert ["already" in line for line in lines] == [True, True, False]
+        assert "starting" in lines[-1]
         links = [re.search(r"http://127\.0\.0\.1:\d+/\S*", process.stdout.readline()).group() for _ in range(2)]
         assert "<canvas" in requests.get(links[0], timeout=30).text
         assert len(set(re.findall("[0-9a-f]{32}", links[1]))) == 2

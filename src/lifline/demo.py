@@ -10,7 +10,7 @@ import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from lifline.errors import LiflineError
 from lifline.params import read_params
@@ -38,8 +38,10 @@ def demo() -> None:
     """
     recipes = [{**preset_values(RECIPE), **values} for values in NETWORKS]
     for recipe in recipes:
-        if newest_model(_logged(recipe)) is None:
-            _train(recipe)
+        if newest_model(_logged(recipe)):
+            print(f"{_title(recipe)}, is there already", flush=True)
+            continue
+        _train(recipe)
         if newest_model(_logged(recipe)) is None:
             _train(recipe, "--force")  # DVC has taken what it keeps of an earlier one
     runs = [run for recipe in recipes if (run := newest_model(_logged(recipe)))]
@@ -53,8 +55,20 @@ def demo() -> None:
         if {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
             for link in links.values():
                 webbrowser.open(link)
+        _wait_for_the_interruption()
+
+
+def _wait_for_the_interruption() -> NoReturn:
+    try:
         while True:
             time.sleep(1)
+    except KeyboardInterrupt:
+        print("stopping the servers", flush=True)  # which takes seconds
+        raise
+
+
+def _title(values: Mapping[str, Any]) -> str:
+    return f"{RECIPE}, {values['network.num_steps']} steps"
 
 
 def _logged(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -68,7 +82,7 @@ def _train(values: Mapping[str, Any], *options: str) -> None:
     now = read_params().flat()
     changes = {name: value for name, value in values.items() if value != now[name]} | {"export.formats": "[onnx]"}
     sets = [part for name, value in changes.items() for part in ("-S", f"{name}={value}")]
-    print(f"training {RECIPE}, {values['network.num_steps']} steps", flush=True)
+    print(f"training {_title(values)}", flush=True)
     with subprocess.Popen([sys.executable, "-m", "dvc", "exp", "run", "--temp", *options, *sets]) as training:
         try:
             code = training.wait()

@@ -13,7 +13,7 @@ from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
 from lifline.export import formats, nir_readers
-from lifline.export.formats import Subject, export_as
+from lifline.export.formats import Subject, export_all, export_as
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from tests.conftest import changed, first, untrained
@@ -69,6 +69,17 @@ def test_what_a_format_cannot_carry_is_said_and_not_made(subject, name, network,
     assert (export.files, export.class_mismatches) == ({}, 0)
     assert reason in export.figures["not_made"]
     assert reason in export.sentences[0]
+
+
+def test_each_proof_is_told_in_a_line_with_its_format_and_whether_it_is_as_expected(subject):
+    told = []
+    export_all(subject(), told.append)
+    lines = "\n".join(told).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["ONNX", *["NIR"] * (len(lines) - 2), "integers, in C"]
+    assert lines[0].startswith("ONNX: equal classes on 300 images")
+    assert lines[1].startswith("NIR: equal classes on 300 images in snnTorch by hand")
+    assert all("expected" in line and "docs/nir.md" in line for line in lines[2:-1])
+    assert lines[-1].endswith("spikes, as expected of rounded numbers, see docs/results.md")
 
 
 def test_a_reader_that_fails_is_told_and_if_it_is_the_proof_there_is_no_file(subject, monkeypatch):

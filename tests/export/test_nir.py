@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lifline.errors import ModelError
 from lifline.export.nir import nir_bytes, nir_metadata, to_nir
-from lifline.export.nir_readers import READERS, Reader, compare_readers
+from lifline.export.nir_readers import READERS, Reader, ReaderComparison, compare_readers
 from lifline.snn.reference import lif
 from tests.conftest import MNIST, ROOT, changed, first, untrained
 
@@ -95,8 +95,18 @@ def test_readers_are_compared_with_the_network(model, content, test_images):
     assert snntorch.spike_count_mismatches > 0  # it resets to zero
     assert snntorch[3:] == norse[3:]  # as Norse does
     assert by_hand.describe() == (
-        "snnTorch by hand 1.0.0 (Leaky, reset by subtraction) and the network differ in class on 0 of 600 images, in "
-        "output spike counts on 0"
+        "equal classes on 600 images in snnTorch by hand 1.0.0 (Leaky, reset by subtraction); output spike counts "
+        "differ on 0"
+    )
+
+
+def test_that_another_convention_gives_other_results_is_said_to_be_expected_and_of_ours_is_not():
+    ours, others = (
+        ReaderComparison(reader.name, "1.0", reader.convention, 10_000, 27, 9_705) for reader in READERS[:2]
+    )
+    assert ours.describe().endswith("differ in class on 27 of 10,000 images, in output spike counts on 9,705")
+    assert others.describe().endswith(
+        "on 9,705: expected where neurons reset otherwise than the network's, see docs/nir.md"
     )
 
 

@@ -26,12 +26,13 @@ def export(store, params):
         data="images",
         energy=8_000.0,
         gate=None,
+        dataset="mnist",
     ):
         facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, energy, NUM_IMAGES if gate else 0)
         files = {DECISIONS["test images"]: decisions(accuracy, missed)}
         if gate:
             files[DECISIONS["gate images"]] = decisions(gate, missed)
-        with tracking.run_of_model(f"{brightness:064x}", params) as run:
+        with tracking.run_of_model(f"{brightness:064x}", params.with_values({"data.dataset": dataset})) as run:
             model_id = run.log_onnx(tiny_onnx(brightness).SerializeToString(), files)
             return register(run, model_id, facts, card)
 

@@ -185,11 +185,61 @@ def test_decisions_that_a_lost_server_does_not_give_are_its_fault_not_the_versio
     assert_one_line_error(lifline("champion")[::2], "mlflow.db does not work", str(error))
 
 
-def test_versions_on_other_data_cannot_be_compared_though_their_labels_are_alike(store, export, lifline):
+def test_a_version_of_another_data_set_cannot_be_compared_though_its_labels_are_alike(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2, data="others", dataset="data/pictures")
+    outcome = lifline("champion", "--version", "2")[::2]
+    assert_one_line_error(
+        outcome, "version 2 is of another data set ('pictures') than the champion, version 1 ('mnist')", "--force makes"
+    )
+    assert "dvc repro" not in outcome[1]
+    assert lifline("champion", "--version", "2", "--force")[0] == 0
+    assert champion(store) == 2
+
+
+def test_the_best_is_sought_among_the_champions_data_set_and_what_is_left_out_is_told(store, export, lifline):
+    export(0.9)
+    lifline("champion")
+    export(0.99, brightness=2, data="others", dataset="pictures")
+    export(0.98, brightness=3, data="others", dataset="pictures")
+    export(0.97, brightness=4, data="clothes", dataset="fashion")
+    left_out = "; left out, of other data than 'mnist': 1 of 'fashion', 2 of 'pictures'"
+    assert lifline("champion")[:2] == (0, f"version 1 is the champion already; no other is better{left_out}\n")
+    export(0.901, brightness=5, missed=20)
+    assert_one_line_error(lifline("champion")[::2], "no evidence that version 5", left_out)
+    export(0.92, brightness=6)
+    code, out, _ = lifline("champion")
+    assert (code, champion(store)) == (0, 6)
+    assert left_out in out
+    assert "left out" not in lifline("champion", "--version", "6")[1]
+
+
+def test_only_versions_of_the_same_data_share_the_level(store, export, lifline):
+    """Of p 0.0076, as above: the best of one, whatever there is of other data."""
+    export(0.9)
+    lifline("champion")
+    export(0.9017, brightness=2, missed=10)
+    export(0.89, brightness=3, data="others", dataset="pictures")
+    export(0.88, brightness=4, data="others", dataset="pictures")
+    assert "is version 2" in lifline("champion")[1]
+
+
+def test_data_that_has_changed_under_its_name_is_other_data(store, export, lifline):
     export(0.9)
     lifline("champion")
     export(0.95, brightness=2, data="others")
-    assert_one_line_error(lifline("champion")[::2], "cannot be compared")
+    left_out = "left out, of other data than 'mnist': 1 of 'mnist' with other images"
+    assert left_out in lifline("champion")[1]
+
+
+def test_the_first_champion_is_of_the_data_set_of_the_newest_version(store, export, lifline):
+    export(0.99, data="others", dataset="pictures")
+    export(0.9, brightness=2)
+    export(0.8, brightness=3)
+    out = lifline("champion")[1]
+    assert "is version 2, test accuracy 90.00%" in out
+    assert "left out, of other data than 'mnist': 1 of 'pictures'" in out
 
 
 def test_where_images_were_held_out_for_it_they_decide_and_the_test_accuracy_has_no_caveat(store, export, lifline):
@@ -256,3 +306,19 @@ def test_versions_are_listed_the_newest_first(store, export, lifline):
     assert "too high" in caveat
     store.delete_model_version_tag("lifline", "1", "spikes_per_image")
     assert "nan" not in lifline("versions")[1]
+
+
+def test_each_version_is_listed_with_its_data_set_within_120_columns(store, export, lifline):
+    export(0.9)
+    export(0.8, brightness=2, data="others", dataset="data/pictures")
+    export(0.8, brightness=3)
+    for version, name in (("2", "a recipe, " * 10), ("3", "gone")):
+        run_id = store.get_model_version("lifline", version).run_id
+        store.update_run(run_id, name=name)
+    store.delete_run(run_id)
+    out = lifline("versions")[1]
+    header, *lines = out.splitlines()[:-1]
+    place = header.index("data")
+    rows = {line.split()[0]: line[place:].split()[0] for line in lines if line[0].isdigit()}
+    assert rows == {"3": "mnist", "2": "pictures", "1": "mnist"}
+    assert max(map(len, (header, *lines))) <= 120

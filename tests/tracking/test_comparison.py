@@ -109,7 +109,43 @@ def test_a_name_of_several_runs_is_told_with_their_ids(two_runs, lifline, params
     with tracking.training_run(changed(params, network={"beta": 0.9}), "cpu"):
         pass
     code, _, err = lifline("compare", "tutorial: beta 0.9", two_runs[0].info.run_id)
-    assert_one_line_error((code, err), "one of 2", two_runs[0].info.run_id[:8])
+    assert_one_line_error((code, err), "one of 2", f"{two_runs[0].info.run_id[:8]} FINISHED, of 20")
+
+
+def test_of_runs_with_one_name_the_one_that_finished_is_taken(two_runs, store, lifline, params):
+    one, two = (run.info.run_id for run in two_runs)
+    with tracking.training_run(changed(params, network={"beta": 0.9}), "cpu") as run:
+        pass
+    store.update_run(one, status="KILLED")
+    assert f"{run.run_id[:8]}  " in lifline("compare", "tutorial: beta 0.9", two)[1]
+    store.update_run(run.run_id, status="KILLED")
+    _, _, err = lifline("compare", "tutorial: beta 0.9", two)
+    for each in (one, run.run_id):
+        assert re.search(rf"{each[:8]} KILLED, of 20\d\d-\d\d-\d\d \d\d:\d\d", err)
+
+
+def test_a_version_stands_for_the_run_that_trained_it(export, lifline, store):
+    export(0.9)
+    export(0.8, brightness=2, dataset="pictures")
+    ids = [store.get_model_version("lifline", version).run_id for version in ("2", "1")]
+    out = lifline("compare", "2", "1")[1]
+    assert out.index(ids[0][:8]) < out.index(ids[1][:8])
+    assert_one_line_error(lifline("compare", "2", "3")[::2], "there is no run '3'")
+    store.update_run(ids[0], name="1")
+    assert "the same params" in lifline("compare", "2", "1")[1]
+
+
+def test_where_there_is_no_such_run_the_nearest_names_are_told_or_else_the_latest(two_runs, store, lifline):
+    def told(name):
+        return lifline("compare", "tutorial: beta 0.9", name)[2].partition("versions; ")[2].strip()
+
+    one, two = "tutorial: beta 0.9", "tutorial: beta 0.5"
+    assert told("beta 0.5") == f"the nearest: {two!r}"
+    assert told("tutoral: beta") in {f"the nearest: {one!r}, {two!r}", f"the nearest: {two!r}, {one!r}"}
+    assert told("nobody") == f"the latest: {two!r}, {one!r}"
+    for number in range(9):
+        store.create_run(two_runs[0].info.experiment_id, run_name=f"another {number}")
+    assert told("nobody").count("another") == 5
 
 
 def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspace):

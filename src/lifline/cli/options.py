@@ -7,6 +7,9 @@ import typer
 WIDE = 1000
 """Columns, where no terminal limits them."""
 
+READABLE = 120
+"""Columns of a table that can be folded, there."""
+
 Model = Annotated[
     str | None,
     typer.Option(

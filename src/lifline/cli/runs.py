@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lifline.cli.options import WIDE
+from lifline.cli.options import READABLE, WIDE
 from lifline.errors import LiflineError
 from lifline.paths import working_copy
 
@@ -14,7 +14,9 @@ app = typer.Typer()
 
 @app.command(epilog="Example: lifline compare 3f2a91c0 8be04d17 --only test/ --only beta")
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, or names.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Ids, their beginnings, names, or numbers of versions.")
+    ],
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="Show what has this in its name; may be given several times."),
@@ -59,7 +61,7 @@ def champion(
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
     as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them. Without --version
-    the most accurate of those is taken for which this is so.
+    the most accurate of those is taken for which this is so, of the champion's data set.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion
@@ -81,7 +83,7 @@ def versions() -> None:
     if not listed:
         print(f"there is no version; {HOW_TO_REGISTER}")
         return
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table_of_versions(listed))
+    Console(width=None if sys.stdout.isatty() else READABLE).print(table_of_versions(listed))
     if any(each.is_chosen_by_test_images for each in listed):
         print(CAVEAT)
 

@@ -9,7 +9,7 @@ from lifline.data.datasets import Dataset
 from lifline.data.info import DatasetInfo
 from lifline.evaluation.energy import FLOAT_ADDITION, FLOAT_MULTIPLY_ACCUMULATE, activation_bits
 from lifline.evaluation.report import EnergyLines, EvaluationReport, Nanojoules, Stop
-from lifline.export.formats import Export
+from lifline.export.formats import TITLES, Export
 from lifline.export.onnx import input_name
 from lifline.layers import describe_network, shapes_of
 from lifline.params import Params
@@ -29,8 +29,6 @@ LIMITS: dict[Preparation, str] = {
     "on_black": "Trained on single, upright objects that fill the image, light on dark.",
     "plain": "Trained on images that are all of one size; a picture of another size is resized.",
 }
-
-FORMAT_TITLES = {"onnx": "ONNX", "nir": "NIR", "integer": "integers, in C"}
 
 FIRST_LAYER: dict[Coding, str] = {
     "constant": "whose input is a constant image, computed once",
@@ -96,9 +94,7 @@ def _gate(params: Params) -> str:
 
 def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
     yield from ("", "## Files and their proofs", "")
-    rows = (
-        [FORMAT_TITLES[name], _sizes(export.files), "; ".join(export.sentences)] for name, export in exports.items()
-    )
+    rows = ([TITLES[name], _sizes(export.files), "; ".join(export.sentences)] for name, export in exports.items())
     yield from _table(["format", "files", "proof"], rows)
     yield ""
     yield (

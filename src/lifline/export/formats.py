@@ -25,6 +25,7 @@ from lifline.paths import FORMATS, MODEL, ONNX_MODEL
 from lifline.system.files import write_bytes
 
 FOLDER = MODEL.parent
+TITLES = {"onnx": "ONNX", "nir": "NIR", "integer": "integers, in C"}
 
 
 class Subject(NamedTuple):
@@ -82,7 +83,7 @@ def export_all(subject: Subject, tell: Callable[[str], None]) -> dict[str, Expor
     exports: dict[str, Export] = {}
     for name in subject.params.export.formats:
         exports[name] = export_as(name, subject)
-        tell("\n".join(exports[name].sentences))
+        tell("\n".join(f"{TITLES[name]}: {sentence}" for sentence in exports[name].sentences))
     return exports
 
 
@@ -111,7 +112,7 @@ def _as_nir(subject: Subject) -> Export:
     try:
         graph = to_nir(model.network, nir_metadata(model.params, model.dataset, subject.model_sha256))
     except ModelError as error:
-        return _not_made("NIR", error)
+        return _not_made(error)
     content = nir_bytes(graph)
     readers = compare_readers(content, model.network, params.network.decoding, subject.dataset.test)
     by_hand = readers[0]  # snnTorch's neurons, set to be ours
@@ -139,7 +140,7 @@ def _as_integer(subject: Subject) -> Export:
     try:
         files = files_of(quantize(model.network, decoding))
     except ModelError as error:
-        return _not_made("an integer network", error)
+        return _not_made(error)
     integer = _read_back(files["network.safetensors"])
     validation = split_training_images(subject.dataset.train, subject.params.data).validation
     judged = prove(integer, model.network, decoding, validation)
@@ -154,7 +155,7 @@ def _as_integer(subject: Subject) -> Export:
     return Export(
         {f"formats/integer/{name}": content for name, content in files.items()},
         {"validation": judged._asdict(), "test": tested._asdict()},
-        [f"by its specification in NumPy, {tested.describe()}"],
+        [f"by its specification in NumPy, {tested.describe()}, as expected of rounded numbers, see docs/results.md"],
         {"accuracy": tested.integer_accuracy, "class_mismatches": tested.class_mismatches},
     )
 
@@ -170,5 +171,5 @@ def _read_back(content: bytes) -> IntegerNetwork:
 EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "nir": _as_nir, "integer": _as_integer}
 
 
-def _not_made(what: str, error: ModelError) -> Export:
-    return Export({}, {"not_made": str(error)}, [f"not made as {what}: {error}"], {})
+def _not_made(error: ModelError) -> Export:
+    return Export({}, {"not_made": str(error)}, [f"not made: {error}"], {})

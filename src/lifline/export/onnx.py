@@ -55,10 +55,16 @@ class Comparison(NamedTuple):
 
     def describe(self) -> str:
         """The comparison in a line."""
+        spikes = f"{self.spike_mismatches:,} of {self.spikes_compared:,} spikes"
+        membrane = f"membrane by up to {self.largest_membrane_difference:.2g}"
+        if self.class_mismatches:
+            return (
+                f"ONNX Runtime and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, "
+                f"in {spikes}, in {membrane}"
+            )
         return (
-            f"ONNX Runtime and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, in "
-            f"{self.spike_mismatches:,} of {self.spikes_compared:,} spikes, in membrane by up to "
-            f"{self.largest_membrane_difference:.2g}"
+            f"equal classes on {self.images:,} images in ONNX Runtime; {spikes} differ, {membrane}, as expected where "
+            "sums are rounded in another order"
         )
 
 

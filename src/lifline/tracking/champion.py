@@ -1,10 +1,12 @@
 """Which version of the registered model is in use: it moves on evidence alone."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import NamedTuple
 
-from mlflow import MlflowClient
+from mlflow import MlflowClient, entities
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -41,6 +43,8 @@ class Judged(NamedTuple):
 def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
     """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
+    The best is sought among those of the champion's data set; where there is none, of the newest version's.
+
     Raises:
         RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
             proven, and `force` is false.
@@ -52,16 +56,19 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
             raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
         before = _champion(client, versions)
         champion = _with_decisions(client, versions[before]) if before else None
-        chosen, params = (version, params) if version else _best(client, versions, champion, params)
+        reference = versions[before or max(versions, key=int)]
+        rivals = {number: each for number, each in versions.items() if _is_same_data(each, reference)}
+        left_out = "" if version else _left_out(client, versions, reference)
+        chosen, params = (version, params) if version else _best(client, rivals, champion, params)
         if chosen not in versions:
             raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
         if chosen == before:
-            return f"version {chosen} is the champion already" + "; no other is better" * (version is None)
+            return f"version {chosen} is the champion already" + "; no other is better" * (version is None) + left_out
         verdict = _judge(client, versions[chosen], champion, params)
         if not verdict.is_champion and not force:
-            raise RegistryError(f"{verdict.reason}; --force makes it the champion all the same")
+            raise RegistryError(f"{verdict.reason}{left_out}; --force makes it the champion all the same")
         if not verdict.is_champion:
             client.set_model_version_tag(NAME, chosen, FORCED_TAG, verdict.reason)
         client.set_registered_model_alias(NAME, CHAMPION, chosen)
@@ -69,9 +76,18 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         f"models:/{NAME}@{CHAMPION} is version {chosen}, test accuracy {_number(versions[chosen], 'test_accuracy'):.2%}"
         + (f", after version {before}" if before else "")
         + (f" (by force: {verdict.reason})" if not verdict.is_champion else f": {verdict.reason}" * bool(before))
-        + "."
+        + f"{left_out}."
         + f" {CAVEAT}" * (not _gate_size(versions[chosen]))
     )
+
+
+def _left_out(client: MlflowClient, versions: Mapping[str, ModelVersion], reference: ModelVersion) -> str:
+    """Tell how many versions are of other data than this one, and of which."""
+    others = Counter(
+        _named(client, each, reference) for each in versions.values() if not _is_same_data(each, reference)
+    )
+    counted = ", ".join(f"{number} of {name}" for name, number in sorted(others.items()))
+    return f"; left out, of other data than {_named(client, reference)}: {counted}" if counted else ""
 
 
 def _best(
@@ -110,6 +126,9 @@ class ListedVersion(NamedTuple):
 
     version: str
     alias: str
+    data_set: str
+    """The name of the one that it was trained and tested on; empty where it is not known."""
+
     run: str
     """The name of the run that trained it: its recipe, and what sets it apart."""
 
@@ -137,6 +156,7 @@ def list_versions() -> list[ListedVersion]:
             ListedVersion(
                 number,
                 CHAMPION if number == champion else "",
+                _data_set(client, versions[number]),
                 _run_name(client, versions[number]),
                 _number(versions[number], "test_accuracy"),
                 _number(versions[number], "spikes_per_image"),
@@ -149,10 +169,32 @@ def list_versions() -> list[ListedVersion]:
 
 
 def _run_name(client: MlflowClient, version: ModelVersion) -> str:
+    run = _run(client, version)
+    return str(run.info.run_name) if run else "a run that is gone"
+
+
+def _data_set(client: MlflowClient, version: ModelVersion) -> str:
+    run = _run(client, version)
+    return PurePath(run.data.params.get("data.dataset", "")).name if run else ""
+
+
+def _run(client: MlflowClient, version: ModelVersion) -> entities.Run | None:
+    """The run that trained a version; None where it is gone."""
     try:
-        return str(client.get_run(version.run_id or "").info.run_name)
+        return client.get_run(version.run_id or "")
     except MlflowException:
-        return "a run that is gone"
+        return None
+
+
+def _named(client: MlflowClient, version: ModelVersion, beside: ModelVersion | None = None) -> str:
+    """A version's data set as a message names it, so that it is told apart from the one of the version `beside`."""
+    name = _data_set(client, version)
+    is_same_name = beside is not None and name == _data_set(client, beside)
+    return (f"'{name}'" if name else "unknown data") + " with other images" * is_same_name
+
+
+def _is_same_data(version: ModelVersion, other: ModelVersion) -> bool:
+    return version.tags.get("data_sha256") == other.tags.get("data_sha256")
 
 
 def _is_proven(version: ModelVersion) -> bool:
@@ -188,20 +230,30 @@ def _judge(client: MlflowClient, chosen: ModelVersion, champion: Judged | None, 
         return Verdict(False, f"{this} has no test accuracy")
     if champion is None:
         return Verdict(True, "there was none")
+    evidence = _evidence(client, chosen, champion)
+    if evidence is None:
+        return Verdict(False, _why_incomparable(client, chosen, champion.version))
+    verdict = weigh(evidence, this, _cost_change(chosen, champion.version, params), params)
+    return Verdict(verdict.is_champion, f"by the {_images(chosen)}, {verdict.reason}")
+
+
+def _evidence(client: MlflowClient, chosen: ModelVersion, champion: Judged) -> Evidence | None:
+    """How a version compares with the champion; None where they were not judged by the same images."""
     before = champion.version
-    incomparable = f"{this} and the champion, version {before.version}, cannot be compared"
-    gate_size, its_gate_size = _gate_size(chosen), _gate_size(before)
-    if gate_size != its_gate_size:
-        return Verdict(
-            False, f"{incomparable}: data.gate_size is {gate_size} of {this}, and {its_gate_size} of the champion"
-        )
-    images = _images(chosen)
-    is_same_data = chosen.tags.get("data_sha256") == before.tags.get("data_sha256")
-    evidence = compare_decisions(champion.decisions, _with_decisions(client, chosen).decisions)
-    if evidence is None or not is_same_data:
-        return Verdict(False, f"{incomparable}: one has no decisions by image, or on other {images}; {HOW_TO_REGISTER}")
-    verdict = weigh(evidence, this, _cost_change(chosen, before, params), params)
-    return Verdict(verdict.is_champion, f"by the {images}, {verdict.reason}")
+    if not _is_same_data(chosen, before) or _gate_size(chosen) != _gate_size(before):
+        return None
+    return compare_decisions(champion.decisions, _with_decisions(client, chosen).decisions)
+
+
+def _why_incomparable(client: MlflowClient, chosen: ModelVersion, champion: ModelVersion) -> str:
+    this, before = f"version {chosen.version}", f"the champion, version {champion.version}"
+    if not _is_same_data(chosen, champion):
+        data, other = _named(client, champion), _named(client, chosen, champion)
+        return f"{this} is of another data set ({other}) than {before} ({data})"
+    incomparable, size, its_size = f"{this} and {before}, cannot be compared", _gate_size(chosen), _gate_size(champion)
+    if size != its_size:
+        return f"{incomparable}: data.gate_size is {size} of {this}, and {its_size} of the champion"
+    return f"{incomparable}: one has no decisions by image, or on other {_images(chosen)}; {HOW_TO_REGISTER}"
 
 
 def weigh(evidence: Evidence, this: str, cost_change: float, params: ChampionParams) -> Verdict:

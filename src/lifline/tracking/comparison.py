@@ -3,20 +3,27 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import quote
 
 from mlflow import MlflowClient, entities
+from mlflow.exceptions import MlflowException
 
 from lifline.errors import TrackingError
 from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions, read_decisions
+from lifline.tracking.registry import NAME, NOT_THERE
 from lifline.tracking.store import EXPERIMENT, all_pages, open_store, store
 from lifline.tracking.uri import read_tracking_uri
 
 SHORTEST_PREFIX = 4
 MAX_LISTED = 10
+MAX_PROPOSED = 5
+NUM_LATEST = 1000
+"""Runs whose names may be proposed."""
 
 
 class ComparedRun(NamedTuple):
@@ -42,6 +49,9 @@ class Difference(NamedTuple):
 
 def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
     """The runs with these ids, beginnings of ids, names, or names of DVC experiments, in this order.
+
+    A number that is none of these is that of a version: it stands for the run that trained it. Of several runs the one
+    that finished is taken, where it is just one.
 
     Raises:
         TrackingError: there is no such run, or several; or MLflow cannot be reached.
@@ -129,20 +139,18 @@ def _accuracies_first(name: str) -> tuple[bool, str]:
 
 
 def _find(client: MlflowClient, wanted: str) -> ComparedRun:
-    conditions = [f"attributes.run_name = {_quoted(wanted)}", f"tags.dvc_exp_name = {_quoted(wanted)}"]
-    if len(wanted) >= SHORTEST_PREFIX and wanted.isalnum():
-        conditions.append(f"attributes.run_id LIKE '{wanted}%'")
-    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
-    pages = [all_pages(client.search_runs, experiments, condition) for condition in conditions]
-    found = {run.info.run_id: run for page in pages for run in page}
-    if not found:
+    found = _runs_called(client, wanted)
+    finished = [run for run in found if run.info.status == "FINISHED"]
+    runs = finished if len(finished) == 1 else found or _runs_of_version(client, wanted)
+    if not runs:
         raise TrackingError(
-            f"there is no run {wanted!r}; allowed are ids, their beginnings and names, as the MLflow UI shows them"
+            f"there is no run {wanted!r}; allowed are ids, their beginnings, names, and numbers of versions"
+            f"{_proposed(client, wanted)}"
         )
-    if len(found) > 1:
-        ids = ", ".join(run_id[:8] for run_id in list(found)[:MAX_LISTED])
-        raise TrackingError(f"run {wanted!r} is one of {len(found)}: {ids}; name one by its id")
-    (run,) = found.values()
+    if len(runs) > 1:
+        told = ", ".join(map(_told, runs[:MAX_LISTED]))
+        raise TrackingError(f"run {wanted!r} is one of {len(runs)}: {told}; name one by its id")
+    (run,) = runs
     return ComparedRun(
         run.info.run_id,
         run.info.run_name,
@@ -151,6 +159,47 @@ def _find(client: MlflowClient, wanted: str) -> ComparedRun:
         run.info.status,
         run.data.tags.get("data_sha256"),
     )
+
+
+def _runs_called(client: MlflowClient, wanted: str) -> list[entities.Run]:
+    """The runs with this name, or this beginning of an id."""
+    conditions = [f"attributes.run_name = {_quoted(wanted)}", f"tags.dvc_exp_name = {_quoted(wanted)}"]
+    if len(wanted) >= SHORTEST_PREFIX and wanted.isalnum():
+        conditions.append(f"attributes.run_id LIKE '{wanted}%'")
+    experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
+    pages = [all_pages(client.search_runs, experiments, condition) for condition in conditions]
+    return list({run.info.run_id: run for page in pages for run in page}.values())
+
+
+def _runs_of_version(client: MlflowClient, number: str) -> list[entities.Run]:
+    """The run that trained a version of the model; nothing where there is no such version, or run."""
+    if not (number.isascii() and number.isdecimal()):
+        return []
+    try:
+        return [client.get_run(client.get_model_version(NAME, number).run_id or "")]
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        return []
+
+
+def _proposed(client: MlflowClient, wanted: str) -> str:
+    """Names of the pipeline's runs like the one that is wanted, or else of its latest ones."""
+    experiments = [each.experiment_id for each in all_pages(client.search_experiments) if each.name == EXPERIMENT]
+    if not experiments:
+        return ""
+    runs = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=NUM_LATEST)
+    latest = list(dict.fromkeys(run.info.run_name for run in runs))
+    near = [name for name in latest if wanted and wanted.casefold() in name.casefold()]
+    near = list(dict.fromkeys(near + get_close_matches(wanted, latest, MAX_PROPOSED)))
+    names = ", ".join(map(repr, (near or latest)[:MAX_PROPOSED]))
+    return f"; the {'nearest' if near else 'latest'}: {names}" if names else ""
+
+
+def _told(run: entities.Run) -> str:
+    """A run beside others of its name."""
+    started = datetime.fromtimestamp(run.info.start_time / 1000).astimezone()
+    return f"{run.info.run_id[:8]} {run.info.status}, of {started:%Y-%m-%d %H:%M}"
 
 
 def _quoted(text: str) -> str:

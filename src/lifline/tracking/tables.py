@@ -32,10 +32,12 @@ def _title(run: ComparedRun) -> str:
 def table_of_versions(versions: Sequence[ListedVersion]) -> Table:
     """The versions of the registered model."""
     right = (Column(name, justify="right") for name in ("test accuracy", "spikes", "steps"))
-    table = Table("version", "alias", Column("run", overflow="fold"), *right, "proofs", box=None, pad_edge=False)
+    table = Table(
+        "version", "alias", "data", Column("run", overflow="fold"), *right, "proofs", box=None, pad_edge=False
+    )
     for each in versions:
         figures = (_shown(each.accuracy, ".2%"), _shown(each.spikes_per_image, ",.0f"), _shown(each.num_steps, ".0f"))
-        table.add_row(each.version, each.alias, Text(each.run), *figures, each.proof)
+        table.add_row(each.version, each.alias, Text(each.data_set), Text(each.run), *figures, each.proof)
     return table
 
 
