@@ -6,7 +6,7 @@ from lifline.data.inspection import DataFigures
 from lifline.training.diagnosis import MIN_ITERATIONS, Figures, diagnose
 from tests.conftest import HEALTHY, changed
 
-GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14)
+GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14, 0.03)
 
 
 def names(params, *healths, **values):
@@ -89,6 +89,17 @@ def test_labels_mean_something_where_a_network_learns_them(params):
     hard = GOOD_DATA._replace(agreement=0.1)
     assert names(params, data=hard) == []
     assert names(params, data=hard, accuracy=0.1) == ["labels shuffled", "nothing learned"]
+
+
+def test_labels_are_not_blamed_where_few_images_tell_little(params):
+    """Three classes of 360 pictures, whose shapes are anywhere: a mean of a class looks like that of any other."""
+    few = GOOD_DATA._replace(num_train=360, num_test=90, agreement=0.489, chance=0.504, luck=0.142)
+    assert names(params, data=few, accuracy=0.28) == ["nothing learned"]
+
+
+def test_labels_are_not_blamed_before_a_network_could_learn_them(params):
+    hard = GOOD_DATA._replace(agreement=0.1)
+    assert names(params, data=hard, accuracy=0.1, iterations=MIN_ITERATIONS - 1) == []
 
 
 def test_a_failure_is_told_without_what_is_allowed(params):
