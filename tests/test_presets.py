@@ -135,6 +135,19 @@ def test_the_command_prints_the_diff(params_file, lifline):
     assert (code, out) == (0, "params.yaml holds this preset already\n")
 
 
+def test_a_preset_that_leaves_the_users_own_data_says_how_to_go_back(params_file, lifline):
+    shutil.copytree(ROOT / "data/mnist", "data/mnist", dirs_exist_ok=True)
+    change_params({"data.dataset": "my pictures", "data.validation_size": 60})
+    code, out, err = lifline("preset", "fast")
+    assert code == 0
+    assert "-  dataset: my pictures " in out
+    assert err == (
+        "data.dataset was 'my pictures' and is now 'mnist'; this recipe with your own data: "
+        "dvc exp run -S 'data.dataset=my pictures' -S data.validation_size=60\n"
+    )
+    assert lifline("preset", "fashion")[::2] == (0, "")
+
+
 def test_an_unknown_preset_is_named_with_those_there_are(params_file, lifline):
     code, out, err = lifline("preset", "tutoral")
     assert (code, out) == (2, "")

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node
 
 from lifline.errors import ParamsError
-from lifline.params import Params, params_of, read_params, read_sections
+from lifline.params import DataParams, Params, params_of, read_params, read_sections
 from lifline.params.document import parse_yaml
 from lifline.system.files import write_bytes
 
@@ -56,6 +57,18 @@ def write_preset(name: str) -> str:
     """
     values = preset_values(name)
     return change_params(values, _literals(_path_of(name).read_bytes().decode()))
+
+
+def way_back_to_own_data(before: DataParams, now: DataParams) -> str:
+    """A line for whose own images a preset has left for those that it is for; nothing where it has not."""
+    is_published = (Path("data") / before.dataset / "dataset.yaml").exists()
+    if is_published or before.dataset == now.dataset:
+        return ""
+    back = [f"data.dataset={before.dataset}", f"data.validation_size={before.validation_size}"]
+    return (
+        f"data.dataset was {before.dataset!r} and is now {now.dataset!r}; this recipe with your own data: "
+        + shlex.join(["dvc", "exp", "run", "-S", back[0], "-S", back[1]])
+    )
 
 
 def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None = None) -> str:

@@ -43,7 +43,8 @@ def test_labels_that_say_something_agree_with_the_nearest_class(is_sorted):
         train = LabelledImages(train.images[order], train.labels[order])
     figures = inspected(train, two_classes(10))
     assert figures.agreement > 0.95
-    assert 0.5 < figures.chance < 0.7
+    assert figures.luck == pytest.approx(4 * (0.25 / 300) ** 0.5, rel=0.01)
+    assert figures.chance - figures.luck == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,6 +53,12 @@ def test_labels_that_say_nothing_agree_by_luck_alone(seed):
     order = torch.randperm(600, generator=torch.Generator().manual_seed(seed))
     figures = inspected(LabelledImages(train.images, train.labels[order]), two_classes(10))
     assert figures.agreement < figures.chance
+
+
+def test_luck_matters_the_more_the_fewer_images_there_are():
+    lucks = [inspected(two_classes(count), two_classes(10)).luck for count in (40, 400, 4_000)]
+    assert lucks == sorted(lucks, reverse=True)
+    assert lucks[-1] < lucks[0] / 5
 
 
 def test_few_images_are_looked_at_without_a_fault():

@@ -26,6 +26,7 @@ CPU = torch.device("cpu")
 QUICK = {
     "network.layers": "50",
     "train.batch_size": 32,
+    "train.epochs": 8,
     "data.validation_size": 300,
     **dict.fromkeys(("augmentation.rotation", "augmentation.scale", "augmentation.shear", "augmentation.shift"), 0.0),
     "augmentation.elastic": 0.0,
@@ -112,6 +113,15 @@ def test_a_fault_of_the_data_is_found_and_told_before_what_it_causes(quick, few,
     assert names(quick, change(few))[0] == fault
 
 
+def test_a_recipe_of_few_steps_is_trained_for_as_many_as_it_has(quick, few):
+    """6 batches of 256 and one of 64, three times."""
+    examined = examine_recipe(quick.with_values({"train.batch_size": 256, "train.epochs": 3}), few, CPU)
+    assert examined.iterations == 21
+    assert [str(finding) for finding in examined.findings] == [
+        "few steps: 21 optimizer steps in all; make train.batch_size smaller or train.epochs larger"
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("preset", preset_names())
@@ -139,6 +149,7 @@ def repository(workspace, quick, few):
 
 
 def test_the_command_names_fault_figure_and_param_and_exits_with_1(repository, lifline):
+    change_params({"train.epochs": 4})
     before = set(repository.rglob("*"))
     assert lifline("doctor")[0] == 0
     change_params({"train.learning_rate": 1.0e-6})
@@ -161,9 +172,11 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     code, out, err = lifline("doctor", training.run_id[:8])
     assert (code, err) == (1, "")
     assert f"{warning}\n  lower network.threshold of that layer" in out
+    assert "few steps: 150 optimizer steps in all\n" in out
     assert "150 optimizer steps and the data" in out
     (repository / DATA).unlink()
-    assert "150 optimizer steps; not the data" in lifline("doctor", training.run_id[:8])[1]
+    out = lifline("doctor", training.run_id[:8])[1]
+    assert "150 optimizer steps; the data was not looked at: data/images.safetensors is missing or another, " in out
 
 
 def test_a_fault_of_the_data_is_warned_of_where_it_is_trained_on(store, repository, stage, few):

@@ -3,14 +3,14 @@
 import pytest
 
 from lifline.data.inspection import DataFigures
-from lifline.training.diagnosis import MIN_ITERATIONS, Figures, diagnose
+from lifline.training.diagnosis import MIN_ITERATIONS, MIN_PLANNED, Figures, diagnose
 from tests.conftest import HEALTHY, changed
 
-GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14)
+GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14, 0.03)
 
 
 def names(params, *healths, **values):
-    wanted = {"iterations": 500, "accuracy": 0.9, "data": GOOD_DATA} | values
+    wanted = {"iterations": 500, "planned": 500, "accuracy": 0.9, "data": GOOD_DATA} | values
     return [finding.name for finding in diagnose(Figures(params, healths=healths or (HEALTHY,), **wanted))]
 
 
@@ -89,6 +89,53 @@ def test_labels_mean_something_where_a_network_learns_them(params):
     hard = GOOD_DATA._replace(agreement=0.1)
     assert names(params, data=hard) == []
     assert names(params, data=hard, accuracy=0.1) == ["labels shuffled", "nothing learned"]
+
+
+def test_labels_are_not_blamed_where_few_images_tell_little(params):
+    """Three classes of 360 pictures, whose shapes are anywhere: a mean of a class looks like that of any other."""
+    few = GOOD_DATA._replace(num_train=360, num_test=90, agreement=0.489, chance=0.504, luck=0.142)
+    assert names(params, data=few, accuracy=0.28) == ["nothing learned"]
+
+
+def test_labels_are_not_blamed_before_a_network_could_learn_them(params):
+    hard = GOOD_DATA._replace(agreement=0.1)
+    assert names(params, data=hard, accuracy=0.1, iterations=MIN_ITERATIONS - 1) == []
+
+
+def test_a_training_of_few_steps_that_has_not_learned_says_so_first(params):
+    """Three classes, and two optimizer steps an epoch."""
+    three = GOOD_DATA._replace(chance=0.504, luck=0.142)
+    (finding,) = diagnose(Figures(params, 16, 16, 0.31, [HEALTHY] * 8, data=three))
+    assert str(finding) == "few steps: 16 optimizer steps in all; make train.batch_size smaller or train.epochs larger"
+    of_120 = {"iterations": 120, "planned": 120, "accuracy": 0.5, "data": three}
+    assert names(params, HEALTHY._replace(ties=0.57), **of_120) == ["few steps", "ties", "nothing learned"]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"planned": MIN_PLANNED, "iterations": MIN_PLANNED},
+        {"planned": 120, "iterations": 120, "accuracy": 0.95},
+        {"planned": 120, "iterations": 118},
+        {"planned": 0, "iterations": 0},
+    ],
+    ids=["enough", "learned", "not at its end", "not begun"],
+)
+def test_few_steps_are_no_fault(params, figures):
+    assert names(params, **{"accuracy": 0.6} | figures) == []
+
+
+def test_a_training_of_few_steps_is_judged_at_its_end(params):
+    """Until then it looks unwell for want of steps."""
+    unwell = HEALTHY._replace(ties=0.6)
+    assert names(params, unwell, accuracy=0.1, iterations=118, planned=120) == []
+
+
+def test_what_learned_nothing_is_advised_of_params_alone(params):
+    (finding,) = diagnose(Figures(params, 500, 500, 0.1, [HEALTHY], data=GOOD_DATA))
+    assert finding.name == "nothing learned"
+    assert "train.batch_size" in finding.advice
+    assert "preset" not in finding.advice
 
 
 def test_a_failure_is_told_without_what_is_allowed(params):

@@ -1,6 +1,7 @@
 """Commands on recipes: which params, and how much of their result is luck."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,14 @@ def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of p
     else that it does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
-    from lifline.presets import write_preset
+    from lifline.params import read_params
+    from lifline.presets import way_back_to_own_data, write_preset
 
     os.chdir(working_copy())
+    before = read_params().data
     print(write_preset(name) or "params.yaml holds this preset already")
+    if way_back := way_back_to_own_data(before, read_params().data):
+        print(way_back, file=sys.stderr)
 
 
 @app.command(epilog="Example: lifline seeds 5")
@@ -71,8 +76,9 @@ def doctor(
 ) -> None:
     """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
 
-    Without RUN the params are trained for about 200 optimizer steps, of which nothing is kept. The data is looked at,
-    too; for a RUN where it is the data that is here. Causes come before what they may cause.
+    Without RUN the params are trained for about 200 optimizer steps, or fewer where the training has fewer; nothing is
+    kept. The data is looked at, too; for a RUN where it is the data that is here. Causes come before what they may
+    cause.
     Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time
@@ -91,7 +97,8 @@ def doctor(
         examined = examine_run(run, params)
     for finding in examined.findings:
         print(f"{finding.name}: {finding.figure}\n  {finding.advice}")
-    seen = f"{examined.iterations} optimizer steps" + (" and the data" if examined.saw_data else "; not the data")
+    unseen = f"; the data was not looked at: {DATA} is missing or another"
+    seen = f"{examined.iterations} optimizer steps" + (" and the data" if examined.saw_data else unseen)
     how_many = len(examined.findings) or "nothing"
     print(f"found {how_many} in {seen}, {time.perf_counter() - started:.0f} s")
     if examined.findings:

@@ -34,20 +34,24 @@ class DataFigures(NamedTuple):
     """Share of the training images whose label is that of the class with the nearest mean, by other images' means."""
 
     chance: float
-    """What such a share may come to where labels say nothing of the images: that of the commonest, and some luck."""
+    """What such a share may come to where labels say nothing of the images: that of the commonest, and `luck`."""
+
+    luck: float
+    """The part of `chance` that is luck; the fewer images, the larger, and the less their agreement tells."""
 
 
 def inspect_dataset(dataset: Dataset) -> DataFigures:
     """Look at both parts of a data set; it takes about a second for MNIST."""
     parts = {"train": dataset.train, "test": dataset.test}
-    agreement, chance = _agreement(dataset.train)
+    agreement, commonest, luck = _agreement(dataset.train)
     return DataFigures(
         num_train=len(dataset.train.labels),
         num_test=len(dataset.test.labels),
         overlap=_overlap(dataset.train.images, dataset.test.images),
         brightness={name: part.images.flatten(1).amax(1).double().mean().item() / 255 for name, part in parts.items()},
         agreement=agreement,
-        chance=chance,
+        chance=commonest + luck,
+        luck=luck,
     )
 
 
@@ -60,8 +64,8 @@ def _digest(image: Tensor) -> bytes:
     return hashlib.sha256(image.numpy().data).digest()
 
 
-def _agreement(data: LabelledImages) -> tuple[float, float]:
-    """Return how many labels a guess by the nearest class mean gets right, and what luck would get right.
+def _agreement(data: LabelledImages) -> tuple[float, float, float]:
+    """Return how many labels a guess by the nearest class mean gets right, one by the commonest, and luck beside that.
 
     Images are drawn, always the same ones, since they may be in an order of their classes; half of them make the means.
     """
@@ -75,4 +79,4 @@ def _agreement(data: LabelledImages) -> tuple[float, float]:
     looked_at = labels[1::2]
     commonest = looked_at.bincount(minlength=1).max().item() / max(1, len(looked_at))
     luck = STANDARD_DEVIATIONS * math.sqrt(commonest * (1 - commonest) / max(1, len(looked_at)))
-    return (guessed == looked_at).float().mean().item(), commonest + luck
+    return (guessed == looked_at).float().mean().item(), commonest, luck

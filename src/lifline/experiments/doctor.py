@@ -14,10 +14,10 @@ from lifline.params import Params
 from lifline.paths import DATA
 from lifline.tracking.health import figures_of_run
 from lifline.training.diagnosis import Figures, Finding, diagnose, figures_of
-from lifline.training.fit import fit, new_training
+from lifline.training.fit import fit, iterations_per_epoch, new_training
 
 STEPS = 200
-"""Optimizer steps that a recipe is trained for, in epochs of a few of them."""
+"""Optimizer steps that a recipe is trained for, where it has so many, in epochs of a few of them."""
 
 STEPS_PER_EPOCH = 50
 MAX_VALIDATED = 1_000
@@ -48,8 +48,9 @@ def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Ex
             (split.validation, MAX_VALIDATED),
         )
     )
-    steps_per_epoch = math.ceil(len(training.labels) / params.train.batch_size)
-    short = _shortened(params, steps_per_epoch)
+    steps_per_epoch = iterations_per_epoch(training, params.train)
+    planned = params.train.epochs * iterations_per_epoch(split.training, params.train)
+    short = _shortened(params, min(STEPS, planned), steps_per_epoch)
     state, failure = new_training(short, dataset.info, device), ""
     with training_display(short.train.epochs * steps_per_epoch) as display:
         try:
@@ -57,7 +58,7 @@ def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Ex
                 pass
         except TrainingError as error:
             failure = str(error)
-    figures = figures_of(params, state.reports, failure)._replace(data=inspect_dataset(dataset))
+    figures = figures_of(params, state.reports, failure)._replace(planned=planned, data=inspect_dataset(dataset))
     return _examined(figures)
 
 
@@ -85,9 +86,9 @@ def _examined(figures: Figures) -> Examination:
     return Examination(diagnose(figures), figures.iterations, figures.data is not None)
 
 
-def _shortened(params: Params, steps_per_epoch: int) -> Params:
+def _shortened(params: Params, steps: int, steps_per_epoch: int) -> Params:
     """The recipe in fewer and shorter epochs; the learning rate rises in the first, if so, and stays."""
-    epochs = math.ceil(STEPS / steps_per_epoch)
+    epochs = math.ceil(steps / steps_per_epoch)
     return params.with_values(
         {
             "train.epochs": epochs,
