@@ -26,6 +26,7 @@ def run_with(params, model, accuracy=0.9):
     return run.run_id
 
 
+@pytest.mark.slow
 def test_the_newest_tested_model_of_a_recipe_is_found(store, params):
     run_with(params, "a")
     newest = run_with(params, "b")
@@ -97,6 +98,7 @@ def test_what_is_missing_of_two_networks_is_trained_in_a_copy(there, workspace, 
         assert not [each for each in sets if each.startswith("train.schedule=constant")]
 
 
+@pytest.mark.slow
 def test_a_default_model_is_none_of_the_two(workspace, store, params, trainings, monkeypatch):
     run_with(params, "a")
     demonstrate(monkeypatch, newest_model)
@@ -127,6 +129,7 @@ def test_an_interruption_is_answered_before_the_servers_have_stopped(workspace, 
     assert told_before == [["stopping the servers"], []]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_is_told_with_what_it_wrote(workspace, capfd):
     with pytest.raises(LiflineError, match="`lifline serve` has ended"), demo._server("serve"):
         pass

@@ -90,6 +90,7 @@ def test_the_most_accurate_version_for_which_there_is_evidence_is_proposed(store
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spikes", "lost", "takes_its_place"), [(700.0, 5, True), (730.0, 5, False), (700.0, 15, False), (900.0, 5, False)]
 )
@@ -132,6 +133,7 @@ def test_what_the_champion_decided_is_read_once(store, export, lifline, monkeypa
     assert sorted(read) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_params_say_what_is_cheaper_and_what_is_evidence(store, export, lifline, workspace):
     export(0.9)
     lifline("champion")
