@@ -57,7 +57,7 @@ def tagged_version() -> str:
     tags = git("tag", "--points-at", "HEAD").decode().split()
     versions = [tag.removeprefix("v") for tag in tags if re.fullmatch(VERSION_TAG, tag)]
     if len(versions) != 1:
-        raise LiflineError(f"the commit's tags are {tags}; wanted is one like v1.2.3")
+        raise LiflineError(f"the commit's tags are {tags}; wanted is exactly one like v1.2.3")
     return versions[0]
 
 

@@ -14,18 +14,38 @@ import os, runpy, signal, sys
 from importlib.abc import MetaPathFinder
 class Interrupting(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[2]:
-            sys.argv[2] = ""
+        if name == os.environ["LIBRARY"]:
+            sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupting())
 runpy.run_module("lifline.stage", run_name="__main__")
 """
 
 
+def run(*arguments, folder=ROOT, **environment):
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT / "src")} | environment
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("library", ["lifline.data.datasets", "torch"])
 def test_an_interruption_while_libraries_are_loaded_is_one_line(library):
-    command = [sys.executable, "-c", INTERRUPTED_WHEN_IMPORTING, "train", library]
-    environment = clean_environment() | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = run("-c", INTERRUPTED_WHEN_IMPORTING, "train", LIBRARY=library)
     assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "")
     assert done.stderr == "error: interrupted; the same command goes on\n"
+
+
+def test_a_script_imports_what_lies_beside_it_and_nothing_from_the_folder_it_runs_in(tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/mine.py").write_text("import helper, queue\nprint(helper.WORD, __name__)\n")
+    (tmp_path / "pipeline/helper.py").write_text("WORD = 'beside'\n")
+    (tmp_path / "queue.py").write_text("raise RuntimeError\n")
+    done = run("-m", "lifline.stage", "mine", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "beside __main__\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "named"), [([], ""), (["trian"], "trian"), (["train", "now"], "train now")])
+def test_a_stage_that_is_not_there_is_named(arguments, named):
+    done = run("-m", "lifline.stage", *arguments)
+    expected = f"error: stage is {named!r}; allowed is one of download, evaluate, export, train\n"
+    assert (done.returncode, done.stderr) == (2, expected)

@@ -2,13 +2,26 @@
 
 import runpy
 import sys
+from pathlib import Path
 
 from lifline.command import run_stage
+from lifline.errors import LiflineError
+
+SCRIPTS = Path("pipeline")
 
 
 def main() -> None:
-    """Run the script that is named, as Python would."""
-    runpy.run_path(f"pipeline/{sys.argv[1]}.py", run_name="__main__")
+    """Run the script that is named.
+
+    Raises:
+        LiflineError: there is no such script.
+    """
+    names = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    name = " ".join(sys.argv[1:])
+    if name not in names:
+        raise LiflineError(f"stage is {name!r}; allowed is one of {', '.join(names) or 'pipeline/*.py here'}")
+    sys.path[0] = str(SCRIPTS.resolve())
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
 
 
 if __name__ == "__main__":

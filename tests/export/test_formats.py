@@ -78,8 +78,8 @@ def test_each_proof_is_told_in_a_line_with_its_format_and_whether_it_is_as_expec
     assert [line.partition(": ")[0] for line in lines] == ["ONNX", *["NIR"] * (len(lines) - 2), "integers, in C"]
     assert lines[0].startswith("ONNX: equal classes on 300 images")
     assert lines[1].startswith("NIR: equal classes on 300 images in snnTorch by hand")
-    assert all("expected" in line and "docs/nir.md" in line for line in lines[2:-1])
-    assert lines[-1].endswith("spikes, as expected of rounded numbers, see docs/results.md")
+    assert all("expected" in line and "nir.md of lifline's docs" in line for line in lines[2:-1])
+    assert lines[-1].endswith("spikes, since its numbers are rounded")
 
 
 def test_a_reader_that_fails_is_told_and_if_it_is_the_proof_there_is_no_file(subject, monkeypatch):

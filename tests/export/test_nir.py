@@ -106,7 +106,7 @@ def test_that_another_convention_gives_other_results_is_said_to_be_expected_and_
     )
     assert ours.describe().endswith("differ in class on 27 of 10,000 images, in output spike counts on 9,705")
     assert others.describe().endswith(
-        "on 9,705: expected where neurons reset otherwise than the network's, see docs/nir.md"
+        "on 9,705: expected where neurons reset otherwise than here, see nir.md of lifline's docs"
     )
 
 

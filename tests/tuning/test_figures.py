@@ -24,6 +24,7 @@ def test_a_front_is_drawn_where_it_is_and_says_what_it_leaves_out(front):
     study.add_trials([trial for trial in front.trials if trial.values != [0.1, 250]])
     axes = figures._front(study, ["validation accuracy", "energy"])
     assert axes.get_xlim() == pytest.approx((0.9725, 0.9935))
+    assert axes.get_ylim() == pytest.approx((278.95, 720.05))
     assert axes.get_title() == "5 trials; 2 below 97.2% not shown"
     assert axes.xaxis.get_major_formatter()(0.98) == "98.0%"
 

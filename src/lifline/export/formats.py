@@ -155,7 +155,7 @@ def _as_integer(subject: Subject) -> Export:
     return Export(
         {f"formats/integer/{name}": content for name, content in files.items()},
         {"validation": judged._asdict(), "test": tested._asdict()},
-        [f"by its specification in NumPy, {tested.describe()}, as expected of rounded numbers, see docs/results.md"],
+        [f"by its specification in NumPy, {tested.describe()}, since its numbers are rounded"],
         {"accuracy": tested.integer_accuracy, "class_mismatches": tested.class_mismatches},
     )
 

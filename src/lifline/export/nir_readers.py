@@ -70,8 +70,8 @@ class ReaderComparison(NamedTuple):
                 f"equal classes on {self.images:,} images in {reader}; output spike counts differ on "
                 f"{self.spike_count_mismatches:,}"
             )
-        is_expected = self.convention != OUR_CONVENTION and self.spike_count_mismatches
-        return told + ": expected where neurons reset otherwise than the network's, see docs/nir.md" * bool(is_expected)
+        is_expected = bool(self.convention != OUR_CONVENTION and self.spike_count_mismatches)
+        return told + ": expected where neurons reset otherwise than here, see nir.md of lifline's docs" * is_expected
 
 
 def snntorch_by_hand(graph: nir.NIRGraph) -> Run:

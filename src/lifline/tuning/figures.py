@@ -51,7 +51,10 @@ def _front(study: Study, target_names: list[str]) -> Axes:
     lowest = min(accuracies) - margin
     axes.set_xlim(lowest, max(accuracies) + margin)
     done = study.get_trials(states=[TrialState.COMPLETE])
-    left_out = sum(trial.values[0] < lowest for trial in done)
+    costs = [trial.values[1] for trial in done if trial.values[0] >= lowest]
+    room = max(0.05 * (max(costs) - min(costs)), 0.01 * max(costs))
+    axes.set_ylim(min(costs) - room, max(costs) + room)
+    left_out = len(done) - len(costs)
     axes.set_title(f"{len(done)} trials" + (f"; {left_out} below {lowest:.1%} not shown" if left_out else ""))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     return axes
