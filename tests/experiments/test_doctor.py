@@ -203,9 +203,26 @@ def test_the_data_of_many_seeds_is_looked_at_once(store, repository, lifline, mo
 def test_a_run_that_ended_without_an_epoch_tells_why(store, repository, lifline):
     with pytest.raises(TrainingError), tracking.training_run(read_params(), "cpu"):
         raise TrainingError("the training loss is nan at iteration 7, allowed is a finite number; try less")
-    code, out, _ = lifline("doctor", all_runs(store)[-1].info.run_id)
-    assert code == 1
-    assert "figures that are no numbers: the training loss is nan at iteration 7\n  lower train.learning_rate" in out
+    run_id = all_runs(store)[-1].info.run_id
+    store.create_registered_model("lifline")
+    store.create_model_version("lifline", "models", run_id)
+    for name in (run_id, "1"):
+        code, out, _ = lifline("doctor", name)
+        assert code == 1
+        told = "figures that are no numbers: the training loss is nan at iteration 7\n  lower train.learning_rate"
+        assert told in out
+
+
+def test_of_runs_with_one_name_none_is_taken_as_the_failed_one_may_be_meant(store, repository, lifline):
+    with pytest.raises(TrainingError), tracking.training_run(read_params(), "cpu") as failed:
+        raise TrainingError("the training loss is nan at iteration 7")
+    with tracking.training_run(read_params(), "cpu") as finished:
+        pass
+    (name,) = {run.info.run_name for run in all_runs(store)}
+    outcome = lifline("doctor", name)[::2]
+    assert_one_line_error(
+        outcome, "is one of 2", f"{failed.run_id[:8]} FAILED, of 20", f"{finished.run_id[:8]} FINISHED"
+    )
 
 
 def test_a_run_of_no_training_is_refused(store, repository, lifline):

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from lifline.tracking.registry import read_decisions_of
 from tests.conftest import assert_one_line_error
@@ -206,7 +208,8 @@ def test_the_best_is_sought_among_the_champions_data_set_and_what_is_left_out_is
     export(0.99, brightness=2, data="others", dataset="pictures")
     export(0.98, brightness=3, data="others", dataset="pictures")
     export(0.97, brightness=4, data="clothes", dataset="fashion")
-    left_out = "; left out, of other data than 'mnist': 1 of 'fashion', 2 of 'pictures'"
+    told = "; left out, as they cannot be compared with version {} ('mnist'): 1 of 'fashion', 2 of 'pictures'"
+    left_out = told.format(1)
     assert lifline("champion")[:2] == (0, f"version 1 is the champion already; no other is better{left_out}\n")
     export(0.901, brightness=5, missed=20)
     assert_one_line_error(lifline("champion")[::2], "no evidence that version 5", left_out)
@@ -231,8 +234,68 @@ def test_data_that_has_changed_under_its_name_is_other_data(store, export, lifli
     export(0.9)
     lifline("champion")
     export(0.95, brightness=2, data="others")
-    left_out = "left out, of other data than 'mnist': 1 of 'mnist' with other images"
-    assert left_out in lifline("champion")[1]
+    assert "cannot be compared with version 1 ('mnist'): 1 of 'mnist' with other images\n" in lifline("champion")[1]
+
+
+@pytest.mark.parametrize(
+    ("without", "told", "which"),
+    [
+        (["2"], "version 1 ('mnist'): 1 of 'mnist' with unknown images; `dvc repro`", "version 2"),
+        (["1"], "version 1 ('mnist' with unknown images): 1 of 'mnist'; `dvc repro`", "the champion"),
+        (["1", "2"], "version 1 ('mnist' with unknown images): 1 of 'mnist' with unknown images; `dvc repro`", "each"),
+    ],
+)
+def test_versions_that_do_not_tell_their_images_cannot_be_compared(store, export, lifline, without, told, which):
+    """Those of an earlier lifline have no such tag."""
+    export(0.9)
+    lifline("champion")
+    export(0.95, brightness=2)
+    for version in without:
+        store.delete_model_version_tag("lifline", version, "data_sha256")
+    assert f"left out, as they cannot be compared with {told}" in lifline("champion")[1]
+    assert_one_line_error(
+        lifline("champion", "--version", "2")[::2],
+        f"version 2 and the champion, version 1, cannot be compared: {which} is of unknown images; `dvc repro`",
+    )
+    assert champion(store) == 1
+
+
+def test_a_first_version_that_does_not_tell_its_images_may_be_the_champion(store, export, lifline):
+    export(0.9)
+    store.delete_model_version_tag("lifline", "1", "data_sha256")
+    assert "is version 1, test accuracy 90.00%" in lifline("champion")[1]
+
+
+def test_a_lost_server_is_no_unknown_data(store, export, lifline, monkeypatch):
+    export(0.9)
+    export(0.8, brightness=2, data="others", dataset="pictures")
+
+    def failing(code):
+        def fail(*_):
+            raise MlflowException("API request failed: 503", code)
+
+        monkeypatch.setattr("mlflow.MlflowClient.get_run", fail)
+
+    failing(TEMPORARILY_UNAVAILABLE)
+    for command in ("champion", "versions"):
+        assert_one_line_error(lifline(command)[::2], "does not work", "503")
+    failing(RESOURCE_DOES_NOT_EXIST)
+    assert "a run that is gone" in lifline("versions")[1]
+    assert "with version 2 (unknown data): 1 of unknown data with other images" in lifline("champion")[1]
+
+
+def test_each_run_is_looked_up_once(store, export, lifline, monkeypatch):
+    for brightness in (1, 2, 3):
+        export(0.9, brightness=brightness, data=f"images {brightness}")
+    looked_up, get_run = [], MlflowClient.get_run
+
+    def noted(client, run_id):
+        looked_up.append(run_id)
+        return get_run(client, run_id)
+
+    monkeypatch.setattr(MlflowClient, "get_run", noted)
+    lifline("versions")
+    assert len(looked_up) == 3
 
 
 def test_the_first_champion_is_of_the_data_set_of_the_newest_version(store, export, lifline):
@@ -241,7 +304,7 @@ def test_the_first_champion_is_of_the_data_set_of_the_newest_version(store, expo
     export(0.8, brightness=3)
     out = lifline("champion")[1]
     assert "is version 2, test accuracy 90.00%" in out
-    assert "left out, of other data than 'mnist': 1 of 'pictures'" in out
+    assert "left out, as they cannot be compared with version 3 ('mnist'): 1 of 'pictures'" in out
 
 
 def test_where_images_were_held_out_for_it_they_decide_and_the_test_accuracy_has_no_caveat(store, export, lifline):
@@ -263,10 +326,25 @@ def test_versions_with_and_without_such_images_cannot_be_compared(store, export,
     lifline("champion")
     export(0.95, brightness=2, gate=0.95)
     assert_one_line_error(
-        lifline("champion")[::2],
+        lifline("champion", "--version", "2")[::2],
         "version 2 and the champion, version 1, cannot be compared: data.gate_size is 10000 of version 2, and 0 of the",
     )
     assert "too high" in lifline("versions")[1]
+
+
+def test_versions_with_as_many_such_images_alone_share_the_level_and_the_others_are_counted(store, export, lifline):
+    """Of p 0.0076, as above: the best of one."""
+    export(0.9)
+    lifline("champion")
+    export(0.9017, brightness=2, missed=10)
+    export(0.89, brightness=3, gate=0.95)
+    export(0.88, brightness=4, gate=0.95)
+    out = lifline("champion")[1]
+    assert "is version 2" in out
+    assert (
+        "left out, as they cannot be compared with version 1 ('mnist'): 2 of 'mnist' with data.gate_size 10000, not 0."
+        in out
+    )
 
 
 def test_force_is_recorded(store, export, lifline):

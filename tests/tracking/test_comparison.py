@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -122,6 +123,24 @@ def test_of_runs_with_one_name_the_one_that_finished_is_taken(two_runs, store, l
     _, _, err = lifline("compare", "tutorial: beta 0.9", two)
     for each in (one, run.run_id):
         assert re.search(rf"{each[:8]} KILLED, of 20\d\d-\d\d-\d\d \d\d:\d\d", err)
+
+
+def test_of_runs_with_one_beginning_of_an_id_none_is_taken(two_runs, store, lifline, monkeypatch):
+    experiment, (one, two) = two_runs[0].info.experiment_id, two_runs
+    ids = iter(("abcd" + "0" * 28, "abcd" + "1" * 28))
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.uuid.uuid4", lambda: SimpleNamespace(hex=next(ids)))
+    for status in ("FINISHED", "KILLED"):
+        store.set_terminated(store.create_run(experiment, run_name=status).info.run_id, status)
+    outcome = lifline("compare", "abcd", one.info.run_id)[::2]
+    assert_one_line_error(outcome, "run 'abcd' is one of 2", "abcd0000 FINISHED", "abcd1111 KILLED")
+    store.update_run(two.info.run_id, name="abcd")
+    outcome = lifline("compare", "abcd", one.info.run_id)[::2]
+    assert_one_line_error(outcome, "run 'abcd' is one of 3", "abcd0000 FINISHED", two.info.run_id[:8])
+
+
+def test_a_number_that_no_version_has_is_no_run(two_runs, lifline):
+    number = "9" * 23
+    assert_one_line_error(lifline("compare", number, "tutorial: beta 0.5")[::2], f"there is no run '{number}'")
 
 
 def test_a_version_stands_for_the_run_that_trained_it(export, lifline, store):

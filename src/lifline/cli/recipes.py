@@ -72,14 +72,17 @@ def seeds(
 def doctor(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="Of MLflow, by id, beginning of an id, or name; else params.yaml."),
+        typer.Argument(
+            metavar="RUN",
+            help="Of MLflow, by id, beginning of an id, name, or number of its version; else params.yaml.",
+        ),
     ] = None,
 ) -> None:
     """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
 
     Without RUN the params are trained for about 200 optimizer steps, or fewer where the training has fewer; nothing is
-    kept. The data is looked at, too; for a RUN where it is the data that is here. Causes come before what they may
-    cause.
+    kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the model
+    stands for the run that trained it. Causes come before what they may cause.
     Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time

@@ -36,7 +36,7 @@ def compare(
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
-    found = find_runs(runs)
+    found = find_runs(runs, prefer_finished=True)
     table = table_of_runs(found, only or [""])
     if not table.rows:
         named = f" that have {' or '.join(only)} in their names" if only else ""

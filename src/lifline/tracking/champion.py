@@ -14,7 +14,7 @@ from lifline.errors import RegistryError
 from lifline.params import ChampionParams
 from lifline.tracking import store as tracking_store
 from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions
-from lifline.tracking.registry import CHAMPION, NAME, is_whole, read_decisions_of
+from lifline.tracking.registry import CHAMPION, NAME, NOT_THERE, is_whole, read_decisions_of
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
 FORCED_TAG = "champion_by_force"
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
     """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
-    The best is sought among those of the champion's data set; where there is none, of the newest version's.
+    The best is sought among those that can be compared with the champion; where there is none, with the newest version.
 
     Raises:
         RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
@@ -57,7 +57,7 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         before = _champion(client, versions)
         champion = _with_decisions(client, versions[before]) if before else None
         reference = versions[before or max(versions, key=int)]
-        rivals = {number: each for number, each in versions.items() if _is_same_data(each, reference)}
+        rivals = {number: each for number, each in versions.items() if _is_rival(each, reference)}
         left_out = "" if version else _left_out(client, versions, reference)
         chosen, params = (version, params) if version else _best(client, rivals, champion, params)
         if chosen not in versions:
@@ -82,12 +82,22 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
 
 
 def _left_out(client: MlflowClient, versions: Mapping[str, ModelVersion], reference: ModelVersion) -> str:
-    """Tell how many versions are of other data than this one, and of which."""
-    others = Counter(
-        _named(client, each, reference) for each in versions.values() if not _is_same_data(each, reference)
-    )
-    counted = ", ".join(f"{number} of {name}" for name, number in sorted(others.items()))
-    return f"; left out, of other data than {_named(client, reference)}: {counted}" if counted else ""
+    """Tell how many versions cannot be compared with this one, and of which data they are."""
+    others = [each for each in versions.values() if not _is_rival(each, reference)]
+    if not others:
+        return ""
+    name = _data_set(client, reference)
+    counts = Counter(_told_apart(each, _data_set(client, each), reference, name) for each in others)
+    counted = ", ".join(f"{number} of {other}" for other, number in sorted(counts.items()))
+    is_unknown = not all(map(_data_sha256, (reference, *others)))
+    those = f"as they cannot be compared with version {reference.version} ({_named(reference, name)}): {counted}"
+    return f"; left out, {those}" + f"; {HOW_TO_REGISTER}" * is_unknown
+
+
+def _is_rival(version: ModelVersion, reference: ModelVersion) -> bool:
+    """Whether both can be compared, by the same images; each version can with itself."""
+    is_judged_alike = _is_same_data(version, reference) and _gate_size(version) == _gate_size(reference)
+    return is_judged_alike or version.version == reference.version
 
 
 def _best(
@@ -152,29 +162,29 @@ def list_versions() -> list[ListedVersion]:
     with tracking_store.store() as client:
         versions = _versions(client)
         champion = _champion(client, versions) if versions else None
-        return [
-            ListedVersion(
-                number,
-                CHAMPION if number == champion else "",
-                _data_set(client, versions[number]),
-                _run_name(client, versions[number]),
-                _number(versions[number], "test_accuracy"),
-                _number(versions[number], "spikes_per_image"),
-                _number(versions[number], "num_steps"),
-                "passed" if _is_proven(versions[number]) else "failed",
-                not _gate_size(versions[number]),
-            )
-            for number in sorted(versions, key=int, reverse=True)
-        ]
+        return [_listed(client, versions[number], champion) for number in sorted(versions, key=int, reverse=True)]
 
 
-def _run_name(client: MlflowClient, version: ModelVersion) -> str:
-    run = _run(client, version)
-    return str(run.info.run_name) if run else "a run that is gone"
+def _listed(client: MlflowClient, version: ModelVersion, champion: str | None) -> ListedVersion:
+    number, run = str(version.version), _run(client, version)
+    return ListedVersion(
+        number,
+        CHAMPION if number == champion else "",
+        _data_set_of(run),
+        str(run.info.run_name) if run else "a run that is gone",
+        _number(version, "test_accuracy"),
+        _number(version, "spikes_per_image"),
+        _number(version, "num_steps"),
+        "passed" if _is_proven(version) else "failed",
+        not _gate_size(version),
+    )
 
 
 def _data_set(client: MlflowClient, version: ModelVersion) -> str:
-    run = _run(client, version)
+    return _data_set_of(_run(client, version))
+
+
+def _data_set_of(run: entities.Run | None) -> str:
     return PurePath(run.data.params.get("data.dataset", "")).name if run else ""
 
 
@@ -182,19 +192,34 @@ def _run(client: MlflowClient, version: ModelVersion) -> entities.Run | None:
     """The run that trained a version; None where it is gone."""
     try:
         return client.get_run(version.run_id or "")
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
         return None
 
 
-def _named(client: MlflowClient, version: ModelVersion, beside: ModelVersion | None = None) -> str:
-    """A version's data set as a message names it, so that it is told apart from the one of the version `beside`."""
-    name = _data_set(client, version)
-    is_same_name = beside is not None and name == _data_set(client, beside)
-    return (f"'{name}'" if name else "unknown data") + " with other images" * is_same_name
+def _named(version: ModelVersion, name: str) -> str:
+    """A version's data set, of this name, as a message names it."""
+    return (f"'{name}'" if name else "unknown data") + " with unknown images" * (not _data_sha256(version))
+
+
+def _told_apart(version: ModelVersion, name: str, other: ModelVersion, its_name: str) -> str:
+    """A version's data set, so named that it is told apart from the one of another version."""
+    told = _named(version, name)
+    if _is_same_data(version, other):
+        return f"{told} with data.gate_size {_gate_size(version)}, not {_gate_size(other)}"
+    is_known = _data_sha256(version) and _data_sha256(other)
+    return f"{told} with other images" if is_known and name == its_name else told
+
+
+def _data_sha256(version: ModelVersion) -> str:
+    """Empty where it is not known: earlier versions have no such tag."""
+    return version.tags.get("data_sha256", "")
 
 
 def _is_same_data(version: ModelVersion, other: ModelVersion) -> bool:
-    return version.tags.get("data_sha256") == other.tags.get("data_sha256")
+    """Whether that is known; of two versions that do not tell it is not."""
+    return _data_sha256(version) == _data_sha256(other) != ""
 
 
 def _is_proven(version: ModelVersion) -> bool:
@@ -239,18 +264,22 @@ def _judge(client: MlflowClient, chosen: ModelVersion, champion: Judged | None, 
 
 def _evidence(client: MlflowClient, chosen: ModelVersion, champion: Judged) -> Evidence | None:
     """How a version compares with the champion; None where they were not judged by the same images."""
-    before = champion.version
-    if not _is_same_data(chosen, before) or _gate_size(chosen) != _gate_size(before):
+    if not _is_rival(chosen, champion.version):
         return None
     return compare_decisions(champion.decisions, _with_decisions(client, chosen).decisions)
 
 
 def _why_incomparable(client: MlflowClient, chosen: ModelVersion, champion: ModelVersion) -> str:
     this, before = f"version {chosen.version}", f"the champion, version {champion.version}"
-    if not _is_same_data(chosen, champion):
-        data, other = _named(client, champion), _named(client, chosen, champion)
-        return f"{this} is of another data set ({other}) than {before} ({data})"
     incomparable, size, its_size = f"{this} and {before}, cannot be compared", _gate_size(chosen), _gate_size(champion)
+    unknown = [name for name, each in ((this, chosen), ("the champion", champion)) if not _data_sha256(each)]
+    if unknown:
+        which = unknown[0] if len(unknown) == 1 else "each"
+        return f"{incomparable}: {which} is of unknown images; {HOW_TO_REGISTER}"
+    if not _is_same_data(chosen, champion):
+        data = _data_set(client, champion)
+        other = _told_apart(chosen, _data_set(client, chosen), champion, data)
+        return f"{this} is of another data set ({other}) than {before} ({_named(champion, data)})"
     if size != its_size:
         return f"{incomparable}: data.gate_size is {size} of {this}, and {its_size} of the champion"
     return f"{incomparable}: one has no decisions by image, or on other {_images(chosen)}; {HOW_TO_REGISTER}"

@@ -20,6 +20,9 @@ from lifline.tracking.store import EXPERIMENT, all_pages, open_store, store
 from lifline.tracking.uri import read_tracking_uri
 
 SHORTEST_PREFIX = 4
+MAX_DIGITS = 9
+"""Of a version's number: databases refuse what is no 32-bit integer."""
+
 MAX_LISTED = 10
 MAX_PROPOSED = 5
 NUM_LATEST = 1000
@@ -47,17 +50,20 @@ class Difference(NamedTuple):
     values: list[str]
 
 
-def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
+def find_runs(wanted: Sequence[str], prefer_finished: bool = False) -> list[ComparedRun]:
     """The runs with these ids, beginnings of ids, names, or names of DVC experiments, in this order.
 
-    A number that is none of these is that of a version: it stands for the run that trained it. Of several runs the one
-    that finished is taken, where it is just one.
+    A number that is none of these is that of a version: it stands for the run that trained it.
+
+    Args:
+        wanted: what names each run.
+        prefer_finished: of several runs of one name, take the one that finished, where it is just one.
 
     Raises:
         TrackingError: there is no such run, or several; or MLflow cannot be reached.
     """
     with store() as client:
-        return [_find(client, name) for name in wanted]
+        return [_find(client, name, prefer_finished) for name in wanted]
 
 
 def newest_model(params: Mapping[str, str]) -> entities.Run | None:
@@ -138,10 +144,8 @@ def _accuracies_first(name: str) -> tuple[bool, str]:
     return not name.startswith(("test/", "validation/")), name
 
 
-def _find(client: MlflowClient, wanted: str) -> ComparedRun:
-    found = _runs_called(client, wanted)
-    finished = [run for run in found if run.info.status == "FINISHED"]
-    runs = finished if len(finished) == 1 else found or _runs_of_version(client, wanted)
+def _find(client: MlflowClient, wanted: str, prefer_finished: bool) -> ComparedRun:
+    runs = _runs_called(client, wanted, prefer_finished) or _runs_of_version(client, wanted)
     if not runs:
         raise TrackingError(
             f"there is no run {wanted!r}; allowed are ids, their beginnings, names, and numbers of versions"
@@ -161,19 +165,27 @@ def _find(client: MlflowClient, wanted: str) -> ComparedRun:
     )
 
 
-def _runs_called(client: MlflowClient, wanted: str) -> list[entities.Run]:
+def _runs_called(client: MlflowClient, wanted: str, prefer_finished: bool) -> list[entities.Run]:
     """The runs with this name, or this beginning of an id."""
-    conditions = [f"attributes.run_name = {_quoted(wanted)}", f"tags.dvc_exp_name = {_quoted(wanted)}"]
-    if len(wanted) >= SHORTEST_PREFIX and wanted.isalnum():
-        conditions.append(f"attributes.run_id LIKE '{wanted}%'")
+    name = _quoted(wanted)
+    named = _search(client, f"attributes.run_name = {name}") | _search(client, f"tags.dvc_exp_name = {name}")
+    is_beginning = len(wanted) >= SHORTEST_PREFIX and wanted.isalnum()
+    found = named | (_search(client, f"attributes.run_id LIKE '{wanted}%'") if is_beginning else {})
+    finished = [run for run in named.values() if run.info.status == "FINISHED"]
+    if prefer_finished and len(finished) == 1 and found.keys() == named.keys():
+        return finished
+    return list(found.values())
+
+
+def _search(client: MlflowClient, condition: str) -> dict[str, entities.Run]:
+    """The runs of all experiments for which this holds, by id."""
     experiments = [experiment.experiment_id for experiment in all_pages(client.search_experiments)]
-    pages = [all_pages(client.search_runs, experiments, condition) for condition in conditions]
-    return list({run.info.run_id: run for page in pages for run in page}.values())
+    return {run.info.run_id: run for run in all_pages(client.search_runs, experiments, condition)}
 
 
 def _runs_of_version(client: MlflowClient, number: str) -> list[entities.Run]:
     """The run that trained a version of the model; nothing where there is no such version, or run."""
-    if not (number.isascii() and number.isdecimal()):
+    if not (number.isascii() and number.isdecimal() and len(number) <= MAX_DIGITS):
         return []
     try:
         return [client.get_run(client.get_model_version(NAME, number).run_id or "")]
