@@ -362,6 +362,18 @@ def test_what_killed_processes_left_is_cleared_away(store, params, workspace):
     assert left.read_text() == "sqlite:////nowhere/mlflow.db"  # of which this store knows nothing
 
 
+def test_a_run_ends_though_one_that_held_it_too_was_killed(store, params):
+    program = (
+        "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
+        "with tracking.study_run(read_params(), 'a'): os._exit(0)"
+    )
+    with tracking.study_run(params, "a") as run:
+        assert run_python(program).returncode == 0
+        assert len(run.holders()) == 2
+    assert run.read().info.status == "FINISHED"
+    assert not run.holders()
+
+
 def left_by_a_dead_process(client, run, status):
     """Let a run be held by a process that has died, too."""
     Path(".running/0123").touch()

@@ -264,6 +264,7 @@ def _closing(run: Run, uri: str) -> Iterator[None]:
 
 
 def _end(run: Run, uri: str, status: str) -> None:
+    _close_runs_of_dead_processes(run.client, uri)  # or one that held this run, too, would keep it RUNNING
     with exclusive(uri):
         run.end(status)
     let_go(run.holder)
