@@ -122,6 +122,13 @@ def test_a_recipe_of_few_steps_is_trained_for_as_many_as_it_has(quick, few):
     ]
 
 
+def test_few_steps_are_found_where_epochs_are_cut_short(quick, few):
+    """One epoch of 123 batches of 13 and one of 1, cut to epochs of 50."""
+    values = {"train.batch_size": 13, "train.epochs": 1, "train.learning_rate": 1e-6}
+    found = [str(finding) for finding in examine_recipe(quick.with_values(values), few, CPU).findings]
+    assert "few steps: 124 optimizer steps in all; make train.batch_size smaller or train.epochs larger" in found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("preset", preset_names())

@@ -1,5 +1,6 @@
 """A look at why a network does not learn: at a recipe, by training it a little, or at a run that MLflow keeps."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,7 @@ def _examined(figures: Figures) -> Examination:
 
 def _shortened(params: Params, steps: int, steps_per_epoch: int) -> Params:
     """The recipe in fewer and shorter epochs; the learning rate rises in the first, if so, and stays."""
-    epochs = max(steps // steps_per_epoch, 1)
+    epochs = math.ceil(steps / steps_per_epoch)
     return params.with_values(
         {
             "train.epochs": epochs,
