@@ -128,7 +128,8 @@ def test_of_a_checkout_what_is_committed_is_copied(checkout, lifline, tmp_path):
     before = (checkout / "params.yaml").read_text()
     (checkout / "params.yaml").write_text(before.replace("dataset: mnist", "dataset: pictures"))
     (checkout / "presets/mine.yaml").touch()
-    assert lifline("init", str(tmp_path / "mine"))[::2] == (0, "")
+    code, _, err = lifline("init", str(tmp_path / "mine"))
+    assert (code, err) == (0, "warning: not as in the commit of lifline that is pinned: params.yaml and 1 more\n")
     assert (tmp_path / "mine/params.yaml").read_text() == before
     assert not (tmp_path / "mine/presets/mine.yaml").exists()
 

@@ -150,7 +150,7 @@ def test_the_champions_file_is_had_by_its_uri(store, export, lifline):
     for uri in (URI, "models:/another/1", "models:/lifline/9", "models:/another/latest", "models:/m-0"):
         with pytest.raises(RegistryError, match=f"no model {uri}"):
             read_onnx(uri)
-    for uri in ("models:/", "models:/lifline@", "models:/lifline/1/2", "models:/../x/1", "models:/lifline/Production"):
+    for uri in ("models:/", "models:/lifline@", "models:/lifline/1/2", "models:/../x/1", "models:/lifline/Production", f"models:/lifline/{10**22}"):
         with pytest.raises(RegistryError, match="allowed are models:/NAME@ALIAS"):
             read_onnx(uri)
     lifline("champion")

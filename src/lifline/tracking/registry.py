@@ -117,7 +117,7 @@ def read_onnx(uri: str) -> bytes:
         RegistryError: there is no such model, or it is not ONNX.
         TrackingError: MLflow cannot be reached.
     """
-    parts = re.fullmatch(r"models:/([^/@\s]+)(?:@([^/@\s]+)|/(\d+|latest))?", uri)
+    parts = re.fullmatch(r"models:/([^/@\s]+)(?:@([^/@\s]+)|/(\d{1,18}|latest))?", uri)  # MLflow keeps 64 bits
     if not parts:
         raise RegistryError(f"model is {uri!r}; allowed are models:/NAME@ALIAS and models:/NAME/VERSION")
     with tracking_store.store() as client, TemporaryDirectory() as folder, _naming(uri):
