@@ -118,7 +118,8 @@ def test_a_recipe_of_few_steps_is_trained_for_as_many_as_it_has(quick, few):
     examined = examine_recipe(quick.with_values({"train.batch_size": 256, "train.epochs": 3}), few, CPU)
     assert examined.iterations == 21
     assert [str(finding) for finding in examined.findings] == [
-        "few steps: 21 optimizer steps in all; make train.batch_size smaller or train.epochs larger"
+        "few steps: 21 optimizer steps in all, too few to look for other faults; "
+        "make train.batch_size smaller or train.epochs larger"
     ]
 
 

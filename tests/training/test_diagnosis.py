@@ -106,7 +106,12 @@ def test_a_training_of_few_steps_that_has_not_learned_says_so_first(params):
     """Three classes, and two optimizer steps an epoch."""
     three = GOOD_DATA._replace(chance=0.504, luck=0.142)
     (finding,) = diagnose(Figures(params, 16, 16, 0.31, [HEALTHY] * 8, data=three))
-    assert str(finding) == "few steps: 16 optimizer steps in all; make train.batch_size smaller or train.epochs larger"
+    assert str(finding) == (
+        "few steps: 16 optimizer steps in all, too few to look for other faults; "
+        "make train.batch_size smaller or train.epochs larger"
+    )
+    (finding,) = diagnose(Figures(params, 1, 1, 0.31, [HEALTHY], data=three))
+    assert finding.figure.startswith("1 optimizer step in all")
     of_120 = {"iterations": 120, "planned": 120, "accuracy": 0.5, "data": three}
     assert names(params, HEALTHY._replace(ties=0.57), **of_120) == ["few steps", "ties", "nothing learned"]
 

@@ -37,7 +37,10 @@ class DataFigures(NamedTuple):
     """What such a share may come to where labels say nothing of the images: that of the commonest, and `luck`."""
 
     luck: float
-    """The part of `chance` that is luck; the fewer images, the larger, and the less their agreement tells."""
+    """The part of `chance` that is luck; the fewer images, the larger, and the less their agreement tells.
+
+    Images of many pixels are looked at in part, so that it is larger for them, too.
+    """
 
 
 def inspect_dataset(dataset: Dataset) -> DataFigures:

@@ -17,6 +17,7 @@ from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_dec
 from lifline.tracking.registry import CHAMPION, NAME, NOT_THERE, is_whole, read_decisions_of
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
+HOW_TO_FORCE = "no other is better; `lifline champion --version N --force` takes one that was left out"
 FORCED_TAG = "champion_by_force"
 
 COST_TAGS = {"spikes": "spikes_per_image", "size": "onnx_bytes", "steps": "num_steps", "energy": "energy_nanojoules"}
@@ -65,7 +66,8 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
         if chosen == before:
-            return f"version {chosen} is the champion already" + "; no other is better" * (version is None) + left_out
+            told = f"{left_out}; {HOW_TO_FORCE}" if left_out else "; no other is better" * (version is None)
+            return f"version {chosen} is the champion already{told}"
         verdict = _judge(client, versions[chosen], champion, params)
         if not verdict.is_champion and not force:
             raise RegistryError(f"{verdict.reason}{left_out}; --force makes it the champion all the same")

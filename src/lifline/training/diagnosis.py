@@ -133,6 +133,11 @@ def diagnose(figures: Figures) -> list[Finding]:
     return [Finding(rule.name, figure, rule.advice) for rule, figure in found if figure]
 
 
+def has_few_steps(planned: int, accuracy: float) -> bool:
+    """Whether the number of optimizer steps of a whole training is to blame for its validation accuracy."""
+    return 0 < planned < MIN_PLANNED and accuracy < MIN_LEARNED
+
+
 def _is_judged(figures: Figures) -> bool:
     """A training of few steps only at its end: until then, all may be for want of steps."""
     has_enough = figures.planned >= MIN_PLANNED or figures.iterations >= figures.planned
@@ -182,8 +187,10 @@ def _failed(figures: Figures) -> str:
 
 
 def _is_too_short(figures: Figures) -> str:
-    is_short = 0 < figures.planned < MIN_PLANNED and figures.iterations >= figures.planned
-    return f"{figures.planned} optimizer steps in all" if is_short and figures.accuracy < MIN_LEARNED else ""
+    if figures.iterations < figures.planned or not has_few_steps(figures.planned, figures.accuracy):
+        return ""
+    steps = f"{figures.planned} optimizer step{'s' * (figures.planned > 1)} in all"
+    return steps if _is_judged(figures) else f"{steps}, too few to look for other faults"
 
 
 def _moves_too_far(figures: Figures) -> str:

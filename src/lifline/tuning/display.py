@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from lifline.system.progress import new_bar
+from lifline.training.diagnosis import has_few_steps
 from lifline.training.report import EpochReport
 from lifline.tuning.repeats import is_used_up, num_combinations
 from lifline.tuning.study import REPEATS, best_trials, complete_trials, counted, is_retried
@@ -25,6 +26,8 @@ class StudyDisplay:
         self.progress = progress
         self.task = progress.add_task("starting", total=num_trials)
         self.running: dict[int, str] = {}
+        self.iterations: dict[int, int] = {}
+        self.has_warned = False
 
     def show_start(self, study: Study) -> None:
         """Tell which study it is, and how far it has come."""
@@ -39,6 +42,7 @@ class StudyDisplay:
 
     def show_epoch(self, study: Study, number: int, report: EpochReport) -> None:
         """Show what is running."""
+        self.iterations[number] = report.iteration
         self.running[number] = f"{number} (epoch {report.epoch}: {report.validation_accuracy:.2%})"
         self._draw(study)
 
@@ -51,7 +55,19 @@ class StudyDisplay:
             fate = f"{fate}, as trial {number} with the same params"
         params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
         self._say(f"trial {trial.number} {fate}: {_values(trial)}{params}{_best(study)}")
+        self._warn_of_few_steps(trial)
         self._draw(study)
+
+    def _warn_of_few_steps(self, trial: FrozenTrial) -> None:
+        """Tell once that trials are too short to tell params apart."""
+        iterations = self.iterations.pop(trial.number, 0)
+        if self.has_warned or trial.state != TrialState.COMPLETE or not has_few_steps(iterations, trial.values[0]):
+            return
+        self.has_warned = True
+        self._say(
+            f"warning: few steps: {iterations} optimizer steps in trial {trial.number}; "
+            "make train.batch_size smaller or tune.epochs larger"
+        )
 
     def _draw(self, study: Study) -> None:
         ended = _ended(study)
