@@ -150,9 +150,9 @@ def test_the_champions_file_is_had_by_its_uri(store, export, lifline):
     for uri in (URI, "models:/another/1", "models:/lifline/9", "models:/another/latest", "models:/m-0"):
         with pytest.raises(RegistryError, match=f"no model {uri}"):
             read_onnx(uri)
-    for uri in ("models:/", "models:/lifline@", "models:/lifline/1/2", "models:/../x/1", "models:/lifline/Production", f"models:/lifline/{10**22}"):
+    for place in ("", "lifline@", "lifline/1/2", "../x/1", "lifline/Production", f"lifline/{10**22}"):
         with pytest.raises(RegistryError, match="allowed are models:/NAME@ALIAS"):
-            read_onnx(uri)
+            read_onnx(f"models:/{place}")
     lifline("champion")
     logged_model = store.get_model_version("lifline", "1").source
     for uri in (URI, "models:/lifline/1", "models:/lifline/latest", logged_model):

@@ -47,7 +47,8 @@ session = onnxruntime.InferenceSession("models/model.onnx")
 print(decided)
 ```
 
-Of a picture: `lifline predict PICTURE`. From MLflow, once `lifline champion` has chosen it: `mlflow.pyfunc.load_model("models:/lifline@champion")`."""
+Of a picture: `lifline predict PICTURE`. Once `lifline champion` has chosen it, from MLflow:
+`mlflow.pyfunc.load_model("models:/lifline@champion")`."""
 
 
 def model_card(params: Params, dataset: Dataset, evaluation: EvaluationReport, exports: Mapping[str, Export]) -> str:
