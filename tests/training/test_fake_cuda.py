@@ -8,6 +8,7 @@ from lifline.data import augmentation
 from lifline.data.batches import as_input
 from lifline.models.model import new_network
 from lifline.snn import decode
+from lifline.training.centring import Centring
 from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam
 from tests.conftest import MNIST, changed
@@ -40,7 +41,7 @@ def test_a_step_on_cuda_stays_on_the_device_and_waits_for_nothing(params, layers
         for parameter in network.parameters():
             parameter.grad = gradients[id(parameter)]
             assert (parameter.grad.device, parameter.grad.shape) == (parameter.device, parameter.shape)
-        adam.step(1e-3)
+        adam.step(1e-3, Centring(network, images))
         num_correct = (decode(record, params.network.decoding) == labels).sum()
         assert all(each.device.type == "cuda" for each in (*record[:2], *record.hidden_counts, value, num_correct))
     augmentation._basis.cache_clear()

@@ -93,7 +93,7 @@ def test_the_learning_rate_rises_and_falls(params, epochs):
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_the_optimizer_follows_the_schedule(small, images, schedule, monkeypatch):
     rates = []
-    monkeypatch.setattr(Adam, "step", lambda self, learning_rate: rates.append(learning_rate))
+    monkeypatch.setattr(Adam, "step", lambda self, learning_rate, _: rates.append(learning_rate))
     small = changed(small, train={"schedule": schedule, "warmup_epochs": 0.5, "learning_rate": 0.016})
     train(small, images)
     assert rates[:8] == pytest.approx([0.002 * i for i in range(1, 9)])  # 16 iterations an epoch
@@ -138,7 +138,9 @@ ALL_STATE = {
 }
 
 
-def test_a_restored_training_ends_bit_equal(small, images):
+@pytest.mark.parametrize("centre_inputs", [False, True])
+def test_a_restored_training_ends_bit_equal(small, images, centre_inputs):
+    small = changed(small, train={"centre_inputs": centre_inputs})
     small = changed(small, **ALL_STATE)
     whole = fresh(small)
     list(fit(whole, *images, small))

@@ -149,6 +149,9 @@ class TrainParams(Section):
     spike_penalty: Annotated[float, Field(ge=0, le=1_000)]
     """What a mean hidden firing rate of 1 adds to the loss: fewer spikes, for some accuracy."""
 
+    centre_inputs: bool
+    """Whether the first layer learns as if each pixel's mean over the training images were 0."""
+
 
 class AugmentationParams(Section):
     """How far each training image is distorted, anew each time it is shown; 0 and false are not at all."""

@@ -18,6 +18,7 @@ from lifline.params import Params, TrainParams
 from lifline.snn.decoding import decode
 from lifline.snn.loss import SUMMED_OVER_STEPS, Loss
 from lifline.snn.network import Record, SpikingNetwork
+from lifline.training.centring import Centring
 from lifline.training.health import measure_health, not_finite, weights_of
 from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam, learning_rate_at
@@ -99,10 +100,13 @@ def fit(
     """
     loss = make_loss(params.train)
     decoding = params.network.decoding
+    centring = Centring(state.network, training.images) if params.train.centre_inputs else None
+    if centring and not state.reports:
+        centring.start()
     for epoch in range(len(state.reports) + 1, params.train.epochs + 1):
         before = weights_of(state.network)
         started = time.perf_counter()
-        steps = _epoch(state, training, params, loss, on_step)
+        steps = _epoch(state, training, params, loss, centring, on_step)
         seconds = time.perf_counter() - started
         validated = validate(state.network, validation, loss, decoding)
         if not math.isfinite(validated.loss):
@@ -128,7 +132,12 @@ def fit(
 
 
 def _epoch(
-    state: TrainingState, training: LabelledImages, params: Params, loss: Loss, on_step: Callable[[Step], None]
+    state: TrainingState,
+    training: LabelledImages,
+    params: Params,
+    loss: Loss,
+    centring: Centring | None,
+    on_step: Callable[[Step], None],
 ) -> list[Step]:
     """Take the optimizer steps of an epoch."""
     train = params.train
@@ -143,7 +152,7 @@ def _epoch(
         batch_loss = loss(record, labels)
         state.network.zero_grad()
         batch_loss.backward()
-        state.optimizer.step(learning_rate_at(iteration / iterations, train))
+        state.optimizer.step(learning_rate_at(iteration / iterations, train), centring)
         num_correct = (decode(record, params.network.decoding) == labels).sum()
         steps.append(Step(iteration, batch_loss.detach(), num_correct, len(labels)))
         if len(steps) % ITERATIONS_PER_CHECK == 0:

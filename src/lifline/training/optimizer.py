@@ -8,6 +8,7 @@ from torch.optim.adam import adam
 
 from lifline.params import TrainParams
 from lifline.snn.network import SpikingNetwork
+from lifline.training.centring import Centring
 
 
 class Adam:
@@ -23,14 +24,18 @@ class Adam:
         self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Update the parameters in place by their gradients."""
+    def step(self, learning_rate: float, centring: Centring | None = None) -> None:
+        """Update the parameters in place by their gradients, those of the first layer in centred coordinates if so."""
+        if centring:
+            centring.enter()
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         adam(
             self.parameters, gradients, self.averages, self.averages_of_squares, [], self.steps,
             fused=True, amsgrad=False, maximize=False, beta1=0.9, beta2=0.999, lr=learning_rate,
             weight_decay=0.0, eps=1e-8,
         )  # fmt: skip
+        if centring:
+            centring.leave()
 
 
 def learning_rate_at(epoch: float, params: TrainParams) -> float:
