@@ -7,7 +7,8 @@ PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPT
 LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --generate-hashes --no-annotate --no-header
 # An index of PyTorch builds without CUDA, where there is no GPU: see docs/installing.md
 TORCH_INDEX ?=
-NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|train_accuracy$$
+# Choices are made by validation images
+NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|(train|test)_accuracy$$
 SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU about a fifth of it does (docs/installing.md)
 SIZE_WITHOUT_CUDA = about 0.7 GB to download, 2.6 GB on disk
 TORCH = $(shell awk '/^torch(vision|audio)?==/ {print $$1}' requirements.lock)
@@ -78,8 +79,9 @@ lock: $(INSTALLED)  ## renew the lock files from pyproject.toml
 release: $(INSTALLED)  ## make dist/ of the commit that is tagged vVERSION: wheel, sdist, model, card, SHA256SUMS
 	@python .ci/release.py
 
+# With LESS set, DVC's pager waits even where all rows fit: the table can be scrolled sideways
 exp: $(INSTALLED)  ## show experiments: what differs of params and metrics
-	@dvc exp show --no-pager --only-changed --drop '$(NOT_SHOWN)'
+	@LESS=R dvc exp show --only-changed --drop '$(NOT_SHOWN)'
 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	lifline ui

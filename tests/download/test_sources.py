@@ -172,6 +172,14 @@ def test_a_damaged_mirror_is_refused(monkeypatch, packed, published, contents, d
     assert message.startswith(f"no MNIST from {VARIABLE}={packed}: ")
 
 
+def test_a_file_that_a_folder_lacks_is_named_in_plain_words(monkeypatch, plain, packed, published):
+    (plain / NAMES[1]).unlink()
+    (packed / f"{NAMES[2]}.gz").unlink()
+    for folder, name in ((plain, NAMES[1]), (packed, NAMES[2]), (packed.as_uri(), NAMES[2])):
+        reason = f"no MNIST from {VARIABLE}={folder}: {name} is neither there nor in its folder mnist; allowed are "
+        assert refused(monkeypatch, folder, published).startswith(reason)
+
+
 def test_labels_beyond_the_classes_are_refused(monkeypatch, plain, contents):
     two_classes = published_as(contents, class_names=("a", "b"))
     assert "train-labels-idx1-ubyte holds the label 9, allowed is 0 to 1" in refused(monkeypatch, plain, two_classes)
@@ -235,7 +243,7 @@ def turned(data):
     [
         ({"md5": "ab" * 16}, "all.zip is damaged: its MD5 is"),
         ({"folder": "other"}, "all.zip has no other/train-images-idx3-ubyte.gz"),
-        ({"name": "none.zip"}, "none.zip"),
+        ({"name": "none.zip"}, "none.zip is neither there nor in its folder mnist;"),
     ],
 )
 def test_a_wrong_archive_is_refused(monkeypatch, archive, contents, values, reason):
@@ -328,6 +336,9 @@ def test_what_the_system_has_installed_is_asked_first(monkeypatch, tmp_path, pac
     _, served_by, said = fetched(monkeypatch, "", published_as(contents, installed=tmp_path / "no", mirrors=mirrors))
     assert served_by == mirrors[0]
     assert said[0] == f"no MNIST from {tmp_path / 'no'}: it is not installed"
+    (packed / f"{NAMES[0]}.gz").rename(tmp_path / "elsewhere.gz")
+    with pytest.raises(DataError, match=f"{packed}: {NAMES[0]} is not there"):
+        fetched(monkeypatch, "", published_as(contents, installed=packed))
 
 
 def with_npm(contents) -> Published:

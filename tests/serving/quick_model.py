@@ -1,5 +1,6 @@
 """Networks for tests: one that is right on 14 digits of 15, trained in a second, untrained ones; and their server."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
-from lifline.choices import Coding
+from lifline.choices import Coding, Decoding
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.download.published import read_published
@@ -69,6 +72,23 @@ def exported(params: Params, network: SpikingNetwork, dataset: DatasetInfo) -> b
     """An ONNX file, sealed."""
     metadata = onnx_metadata(params, dataset, "0" * 64, 0.9)
     return to_onnx(network, params.network.decoding, metadata).SerializeToString()
+
+
+def silent_model(model: Path, path: Path, decoding: Decoding = "rate") -> Path:
+    """A copy of `quick_model` whose output neurons never fire, said to decide by this decoding."""
+    silent = without_seal(onnx.load(model))
+    (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.projection.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
+    (entry,) = (entry for entry in silent.metadata_props if entry.key == "params")
+    entry.value = json.dumps(json.loads(entry.value) | {"network.decoding": decoding})
+    onnx.save(silent, path)
+    return path
+
+
+def without_seal(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The file, such that it may be changed."""
+    assert model.metadata_props.pop().key == "sha256"
+    return model
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lifline.serving import batch
 from lifline.serving.picture import read_picture
 from lifline.serving.predictor import Predictor
 from tests.conftest import MNIST, assert_one_line_error
-from tests.serving.quick_model import COLOURED, WITHOUT_PYTORCH, untrained_model
+from tests.serving.quick_model import COLOURED, WITHOUT_PYTORCH, silent_model, untrained_model
 
 HEADER = ["file", "class", "confidence", *(f"spikes_{digit}" for digit in range(10)), "error"]
 
@@ -64,6 +64,17 @@ def test_each_picture_of_a_folder_has_a_row_as_if_it_was_predicted_alone(lifline
     assert rows == [
         row_of(name, predictor.predict(read_picture(path, MNIST))) for name, path in zip(names, paths, strict=True)
     ]
+
+
+def test_where_no_output_neuron_fires_the_row_says_so(lifline, model, folder):
+    silent_model(model, folder.parent / "silent.onnx")
+    code, stdout, stderr = lifline("predict", "scans", "--output", "predictions.csv", "--model", "silent.onnx")
+    assert (code, stderr) == (0, "")
+    assert stdout == (
+        "predictions.csv: predictions of 4 of 5 images; 1 could not be read: the column error tells why; for 4 no "
+        "output neuron fired\n"
+    )
+    assert table()[1] == ["scans/a.JPG", "0", "0.0", *["0"] * 10, "no output neuron fired"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +164,7 @@ def test_an_image_of_an_array_that_is_wrong_is_listed(lifline, model, tmp_path, 
     with open("predictions.csv") as file:
         errors = [row["error"] for row in csv.DictReader(file)]
     assert ["nan in image 1" in errors[1], "7.0 in image 2, allowed for float64 is 0 to 1" in errors[2]] == [True, True]
-    assert errors[0] == errors[3] == ""
+    assert errors[0] == errors[3] == "no output neuron fired"  # on black
 
 
 def test_where_no_image_can_be_read_that_is_an_error(lifline, model, tmp_path, monkeypatch):

@@ -16,7 +16,16 @@ from lifline.serving.predictor import Predictor
 from lifline.tracking import runs as tracking
 from lifline.tracking.registry import Facts, register
 from tests.conftest import MNIST, assert_one_line_error
-from tests.serving.quick_model import COLOURED, FASHION, NUM_HIDDEN, NUM_STEPS, SMALL, untrained_model
+from tests.serving.quick_model import (
+    COLOURED,
+    FASHION,
+    NUM_HIDDEN,
+    NUM_STEPS,
+    SMALL,
+    silent_model,
+    untrained_model,
+    without_seal,
+)
 from tests.tracking.runs import tiny_onnx
 
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({modules!r}); from lifline.cli import main; main()"
@@ -70,20 +79,17 @@ def test_many_images_are_decided_on_as_each_alone(tmp_path_factory, params, mode
         np.testing.assert_array_equal(decision.counts, alone.spikes.sum(0))
 
 
-def without_seal(model: onnx.ModelProto) -> onnx.ModelProto:
-    assert model.metadata_props.pop().key == "sha256"
-    return model
-
-
-def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path):
-    silent = onnx.load(model)
-    (bias,) = (tensor for tensor in silent.graph.initializer if tensor.name.endswith("layers.2.projection.bias"))
-    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, -1e6, np.float32), bias.name))
-    without_seal(silent)
-    onnx.save(silent, tmp_path / "silent.onnx")
-    prediction = Predictor(str(tmp_path / "silent.onnx")).predict(np.ones((1, 28, 28), np.float32))
+@pytest.mark.parametrize(
+    ("decoding", "told"),
+    [("rate", "no output neuron fired, so it is not decided; "), ("rate_membrane", "0, confidence 0 %, 0 output and ")],
+)
+def test_where_no_output_neuron_fires_there_is_no_confidence(model, tmp_path, decoding, told):
+    path = silent_model(model, tmp_path / "silent.onnx", decoding)
+    predictor, image = Predictor(str(path)), np.ones((1, 28, 28), np.float32)
+    prediction, (decision,) = predictor.predict(image), predictor.decide(image[None])
     assert prediction.spikes.sum() == prediction.confidence == 0
-    assert prediction.describe().startswith("0, confidence 0 %, 0 output and ")
+    assert prediction.describe() == f"{told}{prediction.hidden_spikes.sum()} hidden spikes"
+    assert prediction.is_decided == decision.is_decided == (decoding != "rate")
 
 
 def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
@@ -111,6 +117,7 @@ def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
         ("dataset", "[" * 100_000, r"its 'dataset' is not allowed: Invalid JSON: recursion limit exceeded"),
         ("dataset", "3", r"its 'dataset' is not allowed: Input should be a valid dictionary"),
         ("coding", '"morse"', r"its 'coding' is not allowed: Input should be 'constant', 'latency' or 'rate'"),
+        ("params", '{"network.decoding": "dice"}', r"its 'params.network.decoding' is not allowed: "),
         ("coding", '"rate"', r"its inputs are .*; allowed is spike_train, whose last axes are \[1, 28, 28\]"),
     ],
 )

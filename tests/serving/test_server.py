@@ -107,7 +107,7 @@ class Verbose:
     dataset = MNIST
 
     def decide(self, images):
-        return [Decision("long name" * 2_000_000, 0, np.zeros(10, int))]
+        return [Decision("long name" * 2_000_000, 0, np.zeros(10, int), is_decided=True)]
 
 
 def half_sent(url, beginning=HALF_A_PICTURE) -> socket.socket:

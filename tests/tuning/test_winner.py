@@ -62,7 +62,7 @@ def test_what_cannot_be_promoted_is_named(ready, command, arguments, message):
 
 def test_without_a_study_there_is_nothing_to_promote(ready, command):
     assert command("promote")[::2] == (2, "error: there is no study; `lifline tune` makes one\n")
-    assert command("studies") == (0, "0 in optuna.journal\n", "")
+    assert command("studies") == (0, "there is no study in optuna.journal; `lifline tune` makes one\n", "")
 
 
 def test_trials_from_before_there_was_the_mark_are_lifline_s_where_it_drove_them(ready, command):

@@ -91,6 +91,9 @@ def studies(storage: Storage = None) -> None:
 
     store = open_store(storage)
     found = all_studies(store)
+    if not found:
+        print(f"there is no study in {store.shown}; `lifline tune` makes one")
+        return
     print(f"{len(found)} in {store.shown}")
     for study in found:
         print(describe_study(study))

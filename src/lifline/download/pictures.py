@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,10 @@ def read_pictures(paths: list[Path]) -> torch.Tensor:
     They are upright, as their camera was held; what is transparent becomes black.
 
     Raises:
-        DataError: a picture cannot be read, is damaged, of another size than the first, or too large.
+        DataError: a picture cannot be read, is damaged, of another size than most, or too large.
     """
     pixels: list[Pixels] = []
+    sizes: list[tuple[int, ...]] = []
     largest = 0
     columns = [TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn()]
     with new_bar(*columns) as progress, warnings.catch_warnings():
@@ -48,18 +50,27 @@ def read_pictures(paths: list[Path]) -> torch.Tensor:
         task = progress.add_task("", total=len(paths), visible=False)
         start = time.monotonic()
         for path in paths:
-            pixels.append(_read_picture(path))
-            (height, width), (first_height, first_width) = pixels[-1].shape[:2], pixels[0].shape[:2]
-            if (height, width) != (first_height, first_width):
-                raise DataError(
-                    f"{named(path)} has {width} x {height} pixels, allowed is {first_width} x {first_height}, the size "
-                    f"of {named(paths[0])}"
-                )
-            if pixels[-1].size > largest:  # as the first is, and the first in colour
-                largest = pixels[-1].size
-                check_memory(largest * len(paths), named(path))
+            picture = _read_picture(path)
+            sizes.append(picture.shape[:2])
+            if sizes[-1] == sizes[0]:  # what else comes is refused below: all sizes tell which one is odd
+                pixels.append(picture)
+                if picture.size > largest:  # as the first is, and the first in colour
+                    largest = picture.size
+                    check_memory(largest * len(paths), named(path))
             progress.update(task, advance=1, visible=time.monotonic() - start > MOMENT_SECONDS)
+    _check_one_size(paths, sizes)
     return _as_images(pixels)
+
+
+def _check_one_size(paths: list[Path], sizes: list[tuple[int, ...]]) -> None:
+    """Refuse the first picture that is of another size, `(H, W)`, than most."""
+    usual, count = Counter(sizes).most_common(1)[0]
+    for path, size in zip(paths, sizes, strict=True):
+        if size != usual:
+            raise DataError(
+                f"{named(path)} has {size[1]} x {size[0]} pixels, allowed is {usual[1]} x {usual[0]}, the size of "
+                f"{count:,} of the {len(sizes):,} pictures"
+            )
 
 
 def _as_images(pixels: list[Pixels]) -> torch.Tensor:

@@ -162,7 +162,7 @@ def _fetch_installed(folder: Path, published: Published, advance: Advance) -> di
 def _fetch_from_base(
     base: str, published: Published, advance: Advance, folders: tuple[str, ...] = ("",)
 ) -> dict[str, bytes]:
-    """The unpacked files under a base, each in the first of the folders that has it."""
+    """The unpacked files under a base, each in the first of the folders that has it, where '' is the base itself."""
     if published.archive:
         return _fetch_archive(base, published, published.archive, advance, folders)
     return {file.name: _fetch_file(base, file, advance, folders) for file in published.all_files}
@@ -170,8 +170,7 @@ def _fetch_from_base(
 
 def _fetch_file(base: str, file: PublishedFile, advance: Advance, folders: tuple[str, ...]) -> bytes:
     """One file's unpacked bytes, from NAME.gz or, where there is none, from NAME."""
-    names = [f"{folder}{file.name}{ending}" for folder in folders for ending in (".gz", "")]
-    name, stream = _open_first(base, names)
+    name, stream = _open_first(base, file.name, folders, endings=(".gz", ""))
     with stream:
         if not name.endswith(".gz"):
             if file.md5:
@@ -198,7 +197,7 @@ def _check_md5(found: str, published: str, name: str) -> None:
 def _fetch_archive(
     base: str, published: Published, archive: Archive, advance: Advance, folders: tuple[str, ...]
 ) -> dict[str, bytes]:
-    _, stream = _open_first(base, [f"{folder}{archive.name}" for folder in folders])
+    _, stream = _open_first(base, archive.name, folders)
     with stream, tempfile.TemporaryFile() as packed:
         digest = hashlib.md5(usedforsecurity=False)
         while chunk := stream.read(CHUNK_BYTES):
@@ -220,15 +219,23 @@ def _member(members: zipfile.ZipFile, archive: Archive, file: PublishedFile) -> 
         raise DataError(f"{archive.name} has no {name}") from None
 
 
-def _open_first(base: str, names: list[str]) -> tuple[str, IO[bytes]]:
-    """Open the first of these names that there is under a base."""
-    for name in names[:-1]:
+def _open_first(
+    base: str, name: str, folders: tuple[str, ...], endings: tuple[str, ...] = ("",)
+) -> tuple[str, IO[bytes]]:
+    """Open a file in the first of the folders under a base that has it, with the first of the endings that it has."""
+    absent = None
+    for path in [f"{folder}{name}{ending}" for folder in folders for ending in endings]:
         try:
-            return name, _open(base, name)
+            return path, _open(base, path)
         except URLError as error:
             if not _is_absent(error):
                 raise
-    return names[-1], _open(base, names[-1])
+            absent = error
+    if absent and not isinstance(absent.reason, FileNotFoundError):
+        raise absent  # has a server's words
+    if folders[0]:
+        raise DataError(f"{name} is neither there nor in its folder {folders[0].rstrip('/')}")
+    raise DataError(f"{name} is not there")
 
 
 def _is_absent(error: URLError) -> bool:

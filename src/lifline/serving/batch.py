@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from lifline.errors import LiflineError, PictureError
-from lifline.serving.predictor import Decision, Predictor
+from lifline.serving.predictor import SILENT, Decision, Predictor
 from lifline.serving.sources import Found, opened
 from lifline.system.files import write_csv
 from lifline.system.progress import new_bar
@@ -23,8 +23,8 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     """Predict all pictures in a folder, or all images in an `.npz` file, and write a table, a row for each, in order.
 
     Its columns: `file`, the picture's path, or as `x_test[0]` its place in the array; `class`; `confidence`; the
-    spikes of each class's output neuron, `spikes_` and the class's name; `error`, why a picture has none of these.
-    The table replaces `output` when it is complete.
+    spikes of each class's output neuron, `spikes_` and the class's name; `error`, why a picture has none of these,
+    or that no output neuron fired, so that the class is but the first. The table replaces `output` when it is complete.
 
     Returns:
         What was written, in a line.
@@ -38,14 +38,15 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     if output.is_dir():
         raise LiflineError(f"--output is {output}, a folder; allowed is a file")
     header = ["file", "class", "confidence", *(f"spikes_{name}" for name in predictor.dataset.class_names), "error"]
-    num_unreadable, first_error = 0, ""
+    num_unreadable, num_silent, first_error = 0, 0, ""
     columns = [TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     with opened(path, predictor.dataset) as source, new_bar(*columns) as progress:
 
         def rows() -> Iterator[list[Any]]:
-            nonlocal num_unreadable, first_error
+            nonlocal num_unreadable, num_silent, first_error
             for found, decision in decisions(predictor, progress.track(source.images, total=source.num_images)):
                 num_unreadable += decision is None
+                num_silent += decision is not None and not decision.is_decided
                 first_error = first_error or found.error
                 yield _row(found, decision, len(predictor.dataset.class_names))
 
@@ -53,8 +54,10 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     if first_error and num_unreadable == source.num_images:
         raise PictureError(f"{output}: none of {source.num_images:,} images could be read; the first: {first_error}")
     unreadable = f"; {num_unreadable:,} could not be read: the column error tells why" if num_unreadable else ""
+    silent = f"; for {num_silent:,} {SILENT}" if num_silent else ""
     return (
-        f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images{unreadable}"
+        f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images"
+        f"{unreadable}{silent}"
     )
 
 
@@ -71,4 +74,5 @@ def decisions(predictor: Predictor, images: Iterable[Found]) -> Iterator[tuple[F
 def _row(found: Found, decision: Decision | None, num_classes: int) -> list[Any]:
     if decision is None:
         return [found.name, "", "", *[""] * num_classes, found.error]
-    return [found.name, decision.decided, round(decision.confidence, NUM_DIGITS), *decision.counts.tolist(), ""]
+    error = "" if decision.is_decided else SILENT
+    return [found.name, decision.decided, round(decision.confidence, NUM_DIGITS), *decision.counts.tolist(), error]

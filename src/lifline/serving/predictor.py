@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, Json, ValidationError
+from pydantic import BaseModel, Field, Json, ValidationError
 
-from lifline.choices import IMAGE, SPIKE_TRAIN, Coding
+from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.info import CHANNELS, MAX_SIDE, DatasetInfo
 from lifline.errors import LiflineError, ModelError
 from lifline.paths import ONNX_MODEL, repository_root
@@ -18,6 +18,7 @@ from lifline.system.files import sha256_of_bytes
 
 REGISTERED = "models:/"
 HOW_TO_MAKE_ONE = "`dvc repro export` makes models/model.onnx"
+SILENT = "no output neuron fired"
 FATAL = 4
 """ONNX Runtime's level of what it logs."""
 
@@ -36,6 +37,13 @@ CODING_SEED = 0
 """Draws the spikes of an image that is coded by rate, the same ones on a repeat."""
 
 
+class _Params(BaseModel):
+    """What is needed of a network's params."""
+
+    decoding: Decoding = Field(alias="network.decoding")
+    """How the class is told by its output."""
+
+
 class _Metadata(BaseModel):
     """What is needed of what a network's file says of it."""
 
@@ -44,6 +52,8 @@ class _Metadata(BaseModel):
 
     coding: Json[Coding]
     """How an image is shown to it."""
+
+    params: Json[_Params]
 
 
 class Decision(NamedTuple):
@@ -57,6 +67,9 @@ class Decision(NamedTuple):
 
     counts: NDArray[np.int64]
     """Of each output neuron's spikes, `[C]`."""
+
+    is_decided: bool
+    """Whether the output tells a class; where spikes alone are counted, and there is none, `decided` is the first."""
 
 
 class Prediction(NamedTuple):
@@ -76,12 +89,15 @@ class Prediction(NamedTuple):
     hidden_spikes: NDArray[np.bool_]
     """Of the hidden neurons, layer after layer, `[T, H]`."""
 
+    is_decided: bool
+    """As a `Decision` has it."""
+
     def describe(self) -> str:
         """The prediction in a line."""
-        return (
-            f"{self.decided}, confidence {100 * self.confidence:.0f} %, {self.spikes.sum()} output and "
-            f"{self.hidden_spikes.sum()} hidden spikes"
-        )
+        hidden = f"{self.hidden_spikes.sum()} hidden spikes"
+        if not self.is_decided:
+            return f"{SILENT}, so it is not decided; {hidden}"
+        return f"{self.decided}, confidence {100 * self.confidence:.0f} %, {self.spikes.sum()} output and {hidden}"
 
 
 class Predictor:
@@ -107,6 +123,7 @@ class Predictor:
             raise ModelError(f"{self.name} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
         described = _described(metadata, self.name)
         self.dataset = described.dataset
+        self.decoding = described.params.decoding
         self.input, self.shape = _input(self.session, described, self.name)
         self.predict(np.zeros(self.dataset.shape, dtype=np.float32))
 
@@ -120,7 +137,9 @@ class Predictor:
         decision = self._decision(int(number), spikes[:, 0].sum(0))
         hidden_spikes = np.concatenate([each.reshape(len(each), -1) for each in hidden], axis=1) > 0
         classes = list(self.dataset.class_names)
-        return Prediction(decision.decided, decision.confidence, classes, spikes[:, 0], hidden_spikes)
+        return Prediction(
+            decision.decided, decision.confidence, classes, spikes[:, 0], hidden_spikes, decision.is_decided
+        )
 
     def decide(self, images: NDArray[np.float32]) -> list[Decision]:
         """What the network takes images `[B, C, H, W]` for, as `predict` does; hidden spikes are not handed over.
@@ -160,7 +179,11 @@ class Predictor:
         return output > 0, numbers, found
 
     def _decision(self, number: int, counts: NDArray[np.int64]) -> Decision:
-        return Decision(self.dataset.class_names[number], float(counts[number] / max(1, counts.sum())), counts)
+        num_spikes = counts.sum()
+        is_decided = bool(num_spikes > 0 or self.decoding != "rate")
+        return Decision(
+            self.dataset.class_names[number], float(counts[number] / max(1, num_spikes)), counts, is_decided
+        )
 
     def _shown(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """The images, or their spikes by rate, which are drawn alike for each."""
