@@ -81,7 +81,7 @@ release: $(INSTALLED)  ## make dist/ of the commit that is tagged vVERSION: whee
 
 # With LESS set, DVC's pager waits even where all rows fit: the table can be scrolled sideways
 exp: $(INSTALLED)  ## show experiments: what differs of params and metrics
-	@LESS=R dvc exp show --only-changed --drop '$(NOT_SHOWN)'
+	@LESS=RS dvc exp show --only-changed --drop '$(NOT_SHOWN)'
 
 ui: $(INSTALLED)  ## serve the MLflow UI on this repository's store
 	lifline ui

@@ -100,6 +100,7 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
             "warmup_epochs: 1.5",
             "train.warmup_epochs is 1.5; allowed is a number from 0 to train.ep",
         ),
+        ("centre_inputs: false", "centre_inputs: 1", "train.centre_inputs is 1; allowed is true, false"),
         ("coding: constant", "coding: delta", "network.coding is 'delta'; allowed is constant, latency, rate"),
         ("flip: false", "flip: 1", "augmentation.flip is 1; allowed is true, false"),
         ("flip: false", "flip: 'true'", "augmentation.flip is 'true'; allowed is true, false"),
@@ -284,3 +285,9 @@ def test_values_are_replaced_by_name(params):
         params.with_values({"network.betta": 0.5})
     with pytest.raises(ParamsError, match=r"^netwrk is unknown"):
         params.with_values({"netwrk.beta": 0.5})
+
+
+def test_inputs_are_centred_by_pixels_not_by_the_times_of_their_spikes(tmp_path):
+    centred = TEXT.replace("centre_inputs: false", "centre_inputs: true")
+    message = "train.centre_inputs is true; allowed is false where network.coding is latency"
+    assert message in reading(tmp_path, centred.replace("coding: constant", "coding: latency"))

@@ -64,7 +64,7 @@ def untrained_model(
     """The ONNX file of an untrained network for the images of a data set, made once for all processes of a run."""
     small = changed(params, network={"layers": "4C3-MP2-30", "num_steps": NUM_STEPS, "beta": 0.9, "coding": coding})
     network = new_network(small.network, dataset, seed=1)
-    name = f"{dataset.name} by {coding}.onnx"
+    name = f"{dataset.name} by {coding} and {small.network.decoding}.onnx"
     return once(folders, name, lambda path: write_bytes(path, exported(small, network, dataset)))
 
 

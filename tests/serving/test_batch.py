@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from lifline.serving import batch
 from lifline.serving.picture import read_picture
 from lifline.serving.predictor import Predictor
-from tests.conftest import MNIST, assert_one_line_error
+from tests.conftest import MNIST, assert_one_line_error, changed
 from tests.serving.quick_model import COLOURED, WITHOUT_PYTORCH, silent_model, untrained_model
 
 HEADER = ["file", "class", "confidence", *(f"spikes_{digit}" for digit in range(10)), "error"]
@@ -71,10 +71,10 @@ def test_where_no_output_neuron_fires_the_row_says_so(lifline, model, folder):
     code, stdout, stderr = lifline("predict", "scans", "--output", "predictions.csv", "--model", "silent.onnx")
     assert (code, stderr) == (0, "")
     assert stdout == (
-        "predictions.csv: predictions of 4 of 5 images; 1 could not be read: the column error tells why; for 4 no "
-        "output neuron fired\n"
+        "predictions.csv: predictions of 4 of 5 images; 1 could not be read: the column error tells why; of 4 images "
+        "no output neuron fired\n"
     )
-    assert table()[1] == ["scans/a.JPG", "0", "0.0", *["0"] * 10, "no output neuron fired"]
+    assert table()[1] == ["scans/a.JPG", "", "0.0", *["0"] * 10, "no output neuron fired"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,8 @@ def test_each_image_of_an_array_has_a_row(
 
 
 def test_images_in_colour_have_their_channels_last_or_first(tmp_path_factory, params, tmp_path):
-    predictor = Predictor(str(untrained_model(tmp_path_factory, params, COLOURED)))
+    by_membrane = changed(params, network={"decoding": "membrane"})
+    predictor = Predictor(str(untrained_model(tmp_path_factory, by_membrane, COLOURED)))
     images = np.random.default_rng(0).random((5, *COLOURED.shape), dtype=np.float32)
     np.savez(tmp_path / "first.npz", images=images)
     np.savez(tmp_path / "last.npz", images=np.ascontiguousarray(np.moveaxis(images, 1, -1)))

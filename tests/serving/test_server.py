@@ -173,6 +173,7 @@ def test_a_picture_gets_its_class_and_the_spikes_of_each_class(url, predictor, p
         prediction = predictor.predict(server.read_picture(content, MNIST))
         assert answer == {
             "class": prediction.decided,
+            "is_decided": True,
             "confidence": prediction.confidence,
             "classes": prediction.classes,
             "counts": prediction.spikes.sum(0).tolist(),

@@ -1,15 +1,21 @@
-"""Oracle: PyTorch's Adam on a network whose first layer is shown the images less their mean."""
+"""Oracle: PyTorch's Adam on a network whose first layer is shown the images, padded, less their mean."""
+
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import nn
 
 from lifline.data.batches import as_input
+from lifline.data.images import LabelledImages
 from lifline.snn.loss import rate_mse
 from lifline.snn.network import SpikingNetwork
 from lifline.snn.neuron import Lif
 from lifline.training.centring import Centring
+from lifline.training.fit import fit, new_training
+from lifline.training.objective import make_loss
 from lifline.training.optimizer import Adam
+from tests.conftest import MNIST, changed
 
 LEARNING_RATE = 1e-3
 NUM_STEPS = 5
@@ -38,14 +44,16 @@ def images():
     return (noise + 10 * torch.arange(12).view(12, 1) + 30 * torch.arange(2).view(2, 1, 1)).to(torch.uint8)
 
 
-@pytest.mark.parametrize(("layers", "of_all"), [("20", (0,)), ("4C3-MP2-10", (0, 2, 3)), ("4C3", (0, 2, 3))])
+@pytest.mark.parametrize(("layers", "of_all"), [("20", (0,)), ("4C3-MP2-10", (0, 2, 3)), ("4C3p2", (0, 2, 3))])
 def test_equals_adam_on_images_less_their_mean(images, layers, of_all):
     inputs, labels = as_input(images), torch.arange(40) % 3
     network, oracle = network_of(layers), network_of(layers)
     first = oracle.layers[0].projection
     mean = inputs.mean(of_all, keepdim=True)[0]
     mean = mean.flatten() if isinstance(first, nn.Linear) else mean
-    oracle.layers[0].projection = nn.Sequential(Less(mean), first)
+    padding = 2 if layers == "4C3p2" else 0
+    first.padding = (0, 0)
+    oracle.layers[0].projection = nn.Sequential(nn.ZeroPad2d(padding) if padding else nn.Identity(), Less(mean), first)
     of_oracle = torch.optim.Adam(oracle.parameters(), lr=LEARNING_RATE)
     centring, of_network = Centring(network, images), Adam(network)
     centring.start()
@@ -63,3 +71,28 @@ def test_equals_adam_on_images_less_their_mean(images, layers, of_all):
     torch.testing.assert_close(projection.bias, first.bias - shift, rtol=0, atol=2e-5)
     for ours, theirs in zip(list(network.parameters())[2:], list(oracle.parameters())[2:], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+
+
+def test_fit_begins_with_the_bias_for_centred_images_and_steps_so(params):
+    """Oracle: one step of PyTorch's Adam on a network that is shown the images less their mean."""
+    noise = torch.randint(0, 60, (40, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    data = LabelledImages((noise + 6 * torch.arange(28)).to(torch.uint8), torch.arange(40) % 10)
+    params = changed(
+        params,
+        network={"layers": "20", "num_steps": 6},
+        augmentation=dict.fromkeys(["rotation", "scale", "shear", "shift", "elastic"], 0.0),
+        train={"centre_inputs": True, "batch_size": 40, "epochs": 1, "warmup_epochs": 0.0, "schedule": "constant"},
+    )
+    state = new_training(params, MNIST, torch.device("cpu"))
+    oracle = deepcopy(state.network)
+    (report,) = fit(state, data, data, params)
+    first = oracle.layers[0].projection
+    mean = as_input(data.images).mean(0).flatten()
+    oracle.layers[0].projection = nn.Sequential(Less(mean), first)
+    loss = make_loss(params.train)(oracle(as_input(data.images)), data.labels)
+    loss.backward()
+    torch.optim.Adam(oracle.parameters(), lr=params.train.learning_rate).step()
+    assert report.losses == pytest.approx([loss.item()], rel=1e-4)
+    projection = state.network.layers[0].projection
+    torch.testing.assert_close(projection.weight, first.weight, rtol=0, atol=2e-5)
+    torch.testing.assert_close(projection.bias, first.bias - first.weight @ mean, rtol=0, atol=2e-4)

@@ -19,8 +19,8 @@ app = typer.Typer()
 
 @app.command(epilog="Example: lifline preset fast")
 def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
-    """Write a recipe into params.yaml: conv, default, fashion, fashion-fast, fast, sparse, sparse-conv, tutorial,
-    tutorial6.
+    """Write a recipe into params.yaml: conv, deep, default, fashion, fashion-fast, fast, sparse, sparse-conv,
+    tutorial, tutorial6.
 
     What changed is shown. A recipe is for one data set, which it names, too. Comments, the seed, the device and all
     else that it does not name stay.

@@ -150,7 +150,7 @@ class TrainParams(Section):
     """What a mean hidden firing rate of 1 adds to the loss: fewer spikes, for some accuracy."""
 
     centre_inputs: bool
-    """Whether the first layer learns as if each pixel's mean over the training images were 0."""
+    """Whether the first layer learns as if each pixel, or for a convolution each channel, had a mean of 0."""
 
 
 class AugmentationParams(Section):
@@ -296,6 +296,11 @@ def params_of(values: Any, where: str = "") -> Params:
         raise ParamsError(
             f"{where}train.warmup_epochs is {train.warmup_epochs}; allowed is a number from 0 to train.epochs, "
             f"{train.epochs}"
+        )
+    if train.centre_inputs and params.network.coding == "latency":
+        raise ParamsError(
+            f"{where}train.centre_inputs is true; allowed is false where network.coding is latency, whose spikes have "
+            "other means than the pixels"
         )
     _check_layers(params.network, where)
     return params

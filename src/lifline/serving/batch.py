@@ -24,7 +24,7 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
 
     Its columns: `file`, the picture's path, or as `x_test[0]` its place in the array; `class`; `confidence`; the
     spikes of each class's output neuron, `spikes_` and the class's name; `error`, why a picture has none of these,
-    or that no output neuron fired, so that the class is but the first. The table replaces `output` when it is complete.
+    or that no output neuron fired, so that it has no class. The table replaces `output` when it is complete.
 
     Returns:
         What was written, in a line.
@@ -54,7 +54,7 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     if first_error and num_unreadable == source.num_images:
         raise PictureError(f"{output}: none of {source.num_images:,} images could be read; the first: {first_error}")
     unreadable = f"; {num_unreadable:,} could not be read: the column error tells why" if num_unreadable else ""
-    silent = f"; for {num_silent:,} {SILENT}" if num_silent else ""
+    silent = f"; of {num_silent:,} images {SILENT}" if num_silent else ""
     return (
         f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images"
         f"{unreadable}{silent}"
@@ -74,5 +74,5 @@ def decisions(predictor: Predictor, images: Iterable[Found]) -> Iterator[tuple[F
 def _row(found: Found, decision: Decision | None, num_classes: int) -> list[Any]:
     if decision is None:
         return [found.name, "", "", *[""] * num_classes, found.error]
-    error = "" if decision.is_decided else SILENT
-    return [found.name, decision.decided, round(decision.confidence, NUM_DIGITS), *decision.counts.tolist(), error]
+    decided, error = (decision.decided, "") if decision.is_decided else ("", SILENT)
+    return [found.name, decided, round(decision.confidence, NUM_DIGITS), *decision.counts.tolist(), error]

@@ -29,7 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lifline.data.info import DatasetInfo
 from lifline.errors import PictureError
 from lifline.serving.picture import FORMATS, read_picture
-from lifline.serving.predictor import Predictor
+from lifline.serving.predictor import Decision, Prediction, Predictor
 from lifline.serving.preparation import Pixels
 from lifline.system.ports import HOST, is_own, listen
 from lifline.system.signals import handlers_kept
@@ -271,7 +271,7 @@ def _decided(predictor: Predictor, picture: bytes) -> dict[str, Any]:
     """Class, confidence and the output spikes of each class."""
     (decision,) = predictor.decide(_image(predictor, picture)[None])
     classes = list(predictor.dataset.class_names)
-    return _as_json(decision.decided, decision.confidence, classes, decision.counts)
+    return _as_json(decision, classes, decision.counts)
 
 
 def _detailed(predictor: Predictor, picture: bytes) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _detailed(predictor: Predictor, picture: bytes) -> dict[str, Any]:
     image = _image(predictor, picture)
     prediction = predictor.predict(image)
     counts = prediction.spikes.sum(0)
-    return _as_json(prediction.decided, prediction.confidence, prediction.classes, counts) | {
+    return _as_json(prediction, prediction.classes, counts) | {
         "spikes": prediction.spikes.astype(int).tolist(),
         "num_hidden": prediction.hidden_spikes.shape[1],
         "hidden_spikes": [step.nonzero()[0].tolist() for step in prediction.hidden_spikes],
@@ -293,8 +293,14 @@ def _image(predictor: Predictor, picture: bytes) -> Pixels:
     return read_picture(picture, predictor.dataset, MAX_PIXELS)
 
 
-def _as_json(decided: str, confidence: float, classes: list[str], counts: NDArray[np.int64]) -> dict[str, Any]:
-    return {"class": decided, "confidence": confidence, "classes": classes, "counts": counts.tolist()}
+def _as_json(answer: Decision | Prediction, classes: list[str], counts: NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        "class": answer.decided,
+        "is_decided": answer.is_decided,
+        "confidence": answer.confidence,
+        "classes": classes,
+        "counts": counts.tolist(),
+    }
 
 
 def dataset_as_json(info: DatasetInfo) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def pin(distribution: Distribution, checkout: Path | None) -> str:
 
 def changed_files(checkout: Path, patterns: Sequence[str]) -> list[str]:
     """Which of some files are not as in the commit that is pinned."""
-    lines = _git(checkout, "status", "--porcelain", "--no-renames", "--untracked-files=all", "--", *patterns)
+    lines = _git(checkout, "status", "--porcelain", "--no-renames", "--untracked-files=all", "--", *_globs(patterns))
     return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
 
 
@@ -48,8 +48,13 @@ def extract_committed(checkout: Path, patterns: Sequence[str], folder: Path) -> 
     """Write some files into a folder, as they are in the commit that is pinned."""
     with TemporaryDirectory() as aside:
         archive = Path(aside) / "committed.zip"
-        _git(checkout, "archive", f"--output={archive}", "HEAD", "--", *(f":(glob){pattern}" for pattern in patterns))
+        _git(checkout, "archive", f"--output={archive}", "HEAD", "--", *_globs(patterns))
         shutil.unpack_archive(archive, folder)
+
+
+def _globs(patterns: Sequence[str]) -> list[str]:
+    """As git takes patterns in which a star stops at a folder."""
+    return [f":(glob){pattern}" for pattern in patterns]
 
 
 def _address(checkout: Path) -> str:

@@ -59,7 +59,7 @@ def start_repository(folder: Path) -> str:
 
 def _warn_of_changes(checkout: Path) -> None:
     """Tell which files are not as in the commit that is pinned and copied."""
-    if changed := changed_files(checkout, ["src/lifline", *COPIED]):
+    if changed := changed_files(checkout, ["src/lifline/**", *COPIED]):
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         print(f"warning: not as in the commit of lifline that is pinned: {changed[0]}{others}", file=sys.stderr)
 

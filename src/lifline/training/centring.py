@@ -1,21 +1,25 @@
-"""Centring: the first layer learns as if each pixel's mean over the training images were 0."""
+"""Centring: the first layer learns as if its inputs' means over the training images were 0."""
 
 import torch
 from torch import Tensor, nn
 
 from lifline.snn.network import SpikingNetwork
 
+IMAGES_AT_ONCE = 1_000
+"""Their pixels are summed as integers of 8 bytes."""
+
 
 class Centring:
     """Coordinates of a first layer, in which its inputs are centred: W (x - mean) + c, where c = W mean + b.
 
-    The network keeps W and b, and is the same function of images as they are; what differs is the optimizer's way.
-    Where all inputs are positive, the weights of a neuron can only rise or fall together, which is slow (LeCun,
-    Bottou, Orr and Müller, "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998, section 4.3).
+    The network keeps W and b, and sees images as they are; what differs is the optimizer's way. Where all inputs are
+    positive, the weights of a neuron can only rise or fall together, which is slow (LeCun, Bottou, Orr and Müller,
+    "Efficient BackProp", in Neural Networks: Tricks of the Trade, 1998, section 4.3).
 
     Args:
         network: its first layer learns so.
-        images: `[N, C, H, W]`, uint8, on the network's device. A convolution sees the mean of each channel.
+        images: `[N, C, H, W]`, uint8, on the network's device. A convolution takes the mean of each channel, at the
+            places of its padding, too.
     """
 
     def __init__(self, network: SpikingNetwork, images: Tensor) -> None:
@@ -23,16 +27,17 @@ class Centring:
         self.weight: Tensor
         self.bias: Tensor
         self.weight, self.bias = projection.parameters()
-        mean = images.sum(0).float() / (255 * len(images))
+        total = torch.stack([part.sum(0) for part in images.split(IMAGES_AT_ONCE)]).sum(0)
+        mean = total.float() / (255 * len(images))
         self.mean = mean.mean((1, 2), keepdim=True) if isinstance(projection, nn.Conv2d) else mean.flatten()
 
     @torch.no_grad()
     def start(self) -> None:
-        """Take the bias, as it was drawn, for c."""
+        """Take the bias for c, which changes the network: for one whose weights were just drawn."""
         self.bias -= self._shift()
 
     def enter(self) -> None:
-        """Turn the bias into c, and the weight's gradient into that by W and c."""
+        """Turn the bias into c, and the weight's gradient into the one that it has beside c."""
         self.bias += self._shift()
         assert self.weight.grad is not None, "the optimizer follows a backward pass"
         assert self.bias.grad is not None

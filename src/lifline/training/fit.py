@@ -89,7 +89,8 @@ def fit(
     """Train a network, epoch by epoch; the caller iterates, and may stop after any epoch, or go on from it.
 
     Args:
-        state: moved on in place; its network is on the same device as the images.
+        state: moved on in place; its network is on the same device as the images, and as it was drawn where no epoch
+            has been.
         training: images to learn from, shuffled, augmented and rate-coded anew each epoch by the state's generator.
         validation: images that are only looked at.
         params: how to learn, and what counts as right.
