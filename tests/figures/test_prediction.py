@@ -18,7 +18,7 @@ def predicted(num_classes, decided=1, name="class {}") -> Prediction:
     generator = np.random.default_rng(0)
     classes = [name.format(i) for i in range(num_classes)]
     spikes = generator.random((NUM_STEPS, num_classes)) < 0.3
-    return Prediction(classes[decided], 0.5, classes, spikes, generator.random((NUM_STEPS, 50)) < 0.1)
+    return Prediction(classes[decided], 0.5, classes, spikes, generator.random((NUM_STEPS, 50)) < 0.1, True)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (1, 8, 8), (3, 64, 2)])
