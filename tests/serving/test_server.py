@@ -25,6 +25,7 @@ from tests.serving.quick_model import (
     NUM_STEPS,
     SMALL,
     serving,
+    silent_model,
     untrained_model,
 )
 
@@ -179,6 +180,14 @@ def test_a_picture_gets_its_class_and_the_spikes_of_each_class(url, predictor, p
             "counts": prediction.spikes.sum(0).tolist(),
         }
         assert answer == ask(url, content, "?details=false").json()
+
+
+def test_where_no_output_neuron_fires_the_answer_is_not_decided(model, tmp_path, pictures):
+    with answering(Predictor(str(silent_model(model, tmp_path / "silent.onnx")))) as url:
+        for query in ("", "?details=true"):
+            answer = ask(url, pictures[3], query).json()
+            assert answer["is_decided"] is False
+            assert answer["counts"] == [0] * 10
 
 
 @pytest.mark.parametrize("query", ["?details=yes", "?details", "?detail=true", "?details=true&x=1", "?x"])

@@ -39,7 +39,7 @@ def read_pictures(paths: list[Path]) -> torch.Tensor:
     They are upright, as their camera was held; what is transparent becomes black.
 
     Raises:
-        DataError: a picture cannot be read, is damaged, of another size than most, or too large.
+        DataError: a picture cannot be read, is damaged, not of the commonest size, or too large.
     """
     pixels: list[Pixels] = []
     sizes: list[tuple[int, ...]] = []
@@ -63,7 +63,7 @@ def read_pictures(paths: list[Path]) -> torch.Tensor:
 
 
 def _check_one_size(paths: list[Path], sizes: list[tuple[int, ...]]) -> None:
-    """Refuse the first picture that is of another size, `(H, W)`, than most."""
+    """Refuse the first picture that is not of the commonest size, `(H, W)`."""
     usual, count = Counter(sizes).most_common(1)[0]
     for path, size in zip(paths, sizes, strict=True):
         if size != usual:

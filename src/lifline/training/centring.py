@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from lifline.snn.network import SpikingNetwork
 
-IMAGES_AT_ONCE = 1_000
-"""Their pixels are summed as integers of 8 bytes."""
+IMAGES_AT_ONCE = 100
+"""PyTorch turns what it sums into integers of 8 bytes."""
 
 
 class Centring:

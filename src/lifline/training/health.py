@@ -39,8 +39,10 @@ class Health(NamedTuple):
     """Share of the validation images for which several output neurons fire most, and equally often."""
 
     gradient_norm: dict[str, float]
-    """Euclidean norm of the gradient of the epoch's last batch, over all that the layer learns; the first as it learns
-    it, with train.centre_inputs by centred inputs."""
+    """Euclidean norm of the gradient of the epoch's last batch, over all that the layer learns.
+
+    With train.centre_inputs the first layer's is that beside centred inputs, by which it learns.
+    """
 
     gradient_passed: dict[str, float]
     """Share of a spike's gradient that the surrogate lets through to the membrane.
