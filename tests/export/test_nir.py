@@ -104,9 +104,10 @@ def test_that_another_convention_gives_other_results_is_said_to_be_expected_and_
     ours, others = (
         ReaderComparison(reader.name, "1.0", reader.convention, 10_000, 27, 9_705) for reader in READERS[:2]
     )
-    assert ours.describe().endswith("differ in class on 27 of 10,000 images, in output spike counts on 9,705")
-    assert others.describe().endswith(
-        "on 9,705: expected where neurons reset otherwise than here, see nir.md of lifline's docs"
+    assert ours.describe().endswith("differ in class on 27 of 10,000 images, output spike counts differ on 9,705")
+    assert others.describe() == (
+        "as expected where neurons reset otherwise than here, snnTorch's import_from_nir 1.0 (reset to zero, dt 1e-4) "
+        "differs in class on 27 of 10,000 images, and output spike counts differ on 9,705: see nir.md of lifline's docs"
     )
 
 

@@ -60,18 +60,16 @@ class ReaderComparison(NamedTuple):
         if self.refused:
             return f"{self.reader} {self.version} does not read the file: {self.refused}"
         reader = f"{self.reader} {self.version} ({self.convention})"
+        differing = f"output spike counts differ on {self.spike_count_mismatches:,}"
+        classes = f"{self.class_mismatches:,} of {self.images:,} images"
+        if self.convention != OUR_CONVENTION and self.spike_count_mismatches:
+            return (
+                f"as expected where neurons reset otherwise than here, {reader} differs in class on {classes}, and "
+                f"{differing}: see nir.md of lifline's docs"
+            )
         if self.class_mismatches:
-            told = (
-                f"{reader} and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, in "
-                f"output spike counts on {self.spike_count_mismatches:,}"
-            )
-        else:
-            told = (
-                f"equal classes on {self.images:,} images in {reader}; output spike counts differ on "
-                f"{self.spike_count_mismatches:,}"
-            )
-        is_expected = bool(self.convention != OUR_CONVENTION and self.spike_count_mismatches)
-        return told + ": expected where neurons reset otherwise than here, see nir.md of lifline's docs" * is_expected
+            return f"{reader} and the network differ in class on {classes}, {differing}"
+        return f"equal classes on {self.images:,} images in {reader}; {differing}"
 
 
 def snntorch_by_hand(graph: nir.NIRGraph) -> Run:
