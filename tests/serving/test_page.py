@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lifline.serving.picture import read_picture
-from tests.serving.quick_model import COLOURED, EMNIST, FASHION, NUM_STEPS, serving, untrained_model
+from tests.serving.quick_model import COLOURED, EMNIST, FASHION, NUM_STEPS, serving, silent_model, untrained_model
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +120,20 @@ def test_a_drawn_digit_is_classified(visit, digit):
     assert answer(page) == response.value.json()["class"] == digit
     share = round(100 * response.value.json()["confidence"])
     assert page.locator("#answer").inner_text().split() == [digit, *f"It has {share} % of the output spikes.".split()]
+
+
+@pytest.mark.parametrize(
+    ("decoding", "told"),
+    [("rate", "No output neuron has fired."), ("membrane", "0 No output neuron has fired: its membranes tell.")],
+)
+def test_where_no_output_neuron_fires_the_class_is_shown_if_membranes_tell_it(browser, model, tmp_path, decoding, told):
+    silent = silent_model(model, tmp_path / "silent.onnx", decoding)
+    with serving(silent) as (_, url), visiting(browser, url) as open_page:
+        page = open_page()
+        with page.expect_response(PREDICT):
+            draw(page, SEVEN)
+        page.locator("#answer", has_text="No output neuron").wait_for()
+        assert " ".join(page.locator("#answer").inner_text().split()) == told
 
 
 def test_scores_build_up_step_by_step(visit):

@@ -17,7 +17,7 @@ from lifline.serving.predictor import Predictor
 from lifline.serving.static_page import write_page
 from lifline.system.files import sha256_of_bytes
 from tests.conftest import ROOT
-from tests.serving.quick_model import COLOURED, FASHION, untrained_model
+from tests.serving.quick_model import COLOURED, FASHION, silent_model, untrained_model
 from tests.serving.test_page import DIGITS, draw
 
 TOLERANCE = 0.04
@@ -115,7 +115,7 @@ def assert_same_answers(page, model, pictures):
         shown = np.moveaxis(np.atleast_3d(shown), -1, 0)
         assert abs(shown - image).max() <= TOLERANCE, name
         answer = predictor.predict(shown)
-        assert found["class"] == answer.decided, name
+        assert (found["class"], found["is_decided"]) == (answer.decided, answer.is_decided), name
         assert found["classes"] == answer.classes
         assert abs(np.asarray(found["spikes"]) - answer.spikes).sum() <= 1, name  # it is told the image in 256 levels
         assert found["num_hidden"] == answer.hidden_spikes.shape[1]
@@ -133,6 +133,13 @@ def test_a_page_opened_from_a_disk_answers_as_lifline_does(opened, model, reacha
     blank = page.evaluate(ASK, base64.b64encode(png(Image.new("RGB", (50, 50), "white"))).decode())
     assert blank == {"error": "the file holds nothing: its pixels hardly differ"}
     assert "not a picture" in page.evaluate(ASK, base64.b64encode(b"no picture").decode())["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoding", ["rate", "membrane"])
+def test_a_page_of_a_silent_network_says_whether_it_decides(opened, model, tmp_path, decoding, reachable):
+    silent = silent_model(model, tmp_path / "silent.onnx", decoding)
+    assert_same_answers(opened(silent), silent, HANDWRITING)
 
 
 @pytest.mark.slow
