@@ -99,8 +99,8 @@ def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
     yield from _table(["format", "files", "proof"], rows)
     yield ""
     yield (
-        "Where spikes of the ONNX file differ, sums rounded in another order let a neuron at its threshold fire or not. "
-        "A spike more or less moves its membrane by the threshold, and those that it reaches by its weights."
+        "Where spikes of the ONNX file differ, sums rounded in another order let a neuron at its threshold fire or "
+        "not. A spike more or less moves its membrane by the threshold, and those that it reaches by its weights."
     )
 
 
