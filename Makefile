@@ -7,6 +7,8 @@ PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPT
 LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --generate-hashes --no-annotate --no-header
 # An index of PyTorch builds without CUDA, where there is no GPU: see docs/installing.md
 TORCH_INDEX ?=
+SAME = dvc.lock is as committed: every file is the same to the byte
+OTHER = dvc.lock has changed: params, data, code, machine or threads are others (docs/guide.md, Reproducible)
 # Choices are made by validation images
 NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|(train|test)_accuracy$$
 SIZE = 3.5 GB to download, 7 GB on disk, some five minutes; without a GPU about a fifth of it does (docs/installing.md)
@@ -37,6 +39,8 @@ repro: $(INSTALLED)  ## run the pipeline: download, train, evaluate, export
 	  print("\nTest accuracy: %.2f %% (%d of %d)" % (100 * r["accuracy"], r["correct"], r["total"]))'
 	@echo "The run in MLflow: make ui"
 	@echo "Plots:             . .venv/bin/activate && dvc plots show --open"
+	@git cat-file -e HEAD:./dvc.lock 2>/dev/null || exit 0; \
+	  if git diff --quiet HEAD -- dvc.lock; then echo "$(SAME)"; else echo "$(OTHER)"; fi
 
 demo: $(INSTALLED)  ## five minutes: train two networks, draw for one, compare both in MLflow's UI
 	lifline demo

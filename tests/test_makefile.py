@@ -59,3 +59,27 @@ def test_without_cuda_all_but_pytorch_is_the_locks_with_its_hashes(lock):
     assert not {name for name in gone if not re.match(r"torch(vision|audio)?$|triton$|nvidia-|cuda-", name)}
     blocks = re.split(r"(?m)^(?=[a-z])", text)
     assert kept == "".join(block for block in blocks if names(block) - gone)
+
+
+@pytest.fixture
+def told_by_repro(tmp_path):
+    """What `make repro` says at its end of dvc.lock, in a folder."""
+    script = "".join("\n".join(commands("repro")).partition("git cat-file")[1:])
+
+    def tell():
+        return subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    return tell
+
+
+def test_repro_tells_whether_the_result_is_the_committed_one(tmp_path, told_by_repro):
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    (tmp_path / "dvc.lock").write_text("md5: 1\n")
+    assert told_by_repro() == ""  # outside git
+    subprocess.run([*git, "init", "--quiet"], cwd=tmp_path, check=True)
+    assert told_by_repro() == ""  # in no commit
+    subprocess.run([*git, "add", "dvc.lock"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "First"], cwd=tmp_path, check=True)
+    assert told_by_repro() == "dvc.lock is as committed: every file is the same to the byte\n"
+    (tmp_path / "dvc.lock").write_text("md5: 2\n")
+    assert told_by_repro().startswith("dvc.lock has changed: ")

@@ -1,5 +1,6 @@
 """What the pages say is there: files, anchors, commands, options, params, settings."""
 
+import json
 import re
 import shlex
 from functools import cache
@@ -14,6 +15,7 @@ from docs.tools import params as params_page
 from docs.tools.snippets import ROOT
 from lifline import cli
 from lifline.params import all_fields
+from lifline.system.files import sha256_of
 from tests.docs.pages import PAGES, Said, anchors_of, code_in_prose, commands, links
 
 LIFLINE = typer.main.get_command(cli.commands())
@@ -26,6 +28,13 @@ MADE = {
     "reports/predictions.csv", "reports/seeds.json",
 }  # fmt: skip
 """What a command or a stage makes, and git does not keep."""
+
+PICTURED = {
+    "model": "ecc220fd8498945e48058b43ae1f036012ae0cc749df22b8fc034902f9072156",
+    "docs/raster.png": "9cfeeb1a3e05e6c66bb66120e195f276ae0dcf628132e8d00f1f2d641a9cf133",
+    "README": "145 fire, 818 times in 10 steps",
+}
+"""The committed model, its reports/figures/raster.png, which git does not keep, and what that shows."""
 
 
 @cache
@@ -73,6 +82,13 @@ def test_every_page_is_reached_from_the_readme():
 def test_every_picture_is_shown():
     shown = {Path(said.text).name for said in links()}
     assert {path.name for path in (ROOT / "docs").rglob("*.png")} - shown == {"three.png"}  # which is to be predicted
+
+
+def test_the_picture_of_the_network_is_of_the_committed_model():
+    """After another training copy its reports/figures/raster.png to docs/, and the picture's numbers to README.md."""
+    assert json.loads((ROOT / "reports/evaluation.json").read_text())["model_sha256"] == PICTURED["model"]
+    assert sha256_of(ROOT / "docs/raster.png") == PICTURED["docs/raster.png"]
+    assert PICTURED["README"] in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("said", beginning_with("lifline"), ids=lambda said: said.text)

@@ -3,6 +3,9 @@
 import ast
 import re
 from functools import cache
+from pathlib import Path
+
+import dvc
 
 from docs.tools.snippets import ROOT
 from lifline import errors
@@ -53,10 +56,24 @@ OF_THE_COMMAND = {
     "… is not installed; pip install '.[…]' in a clone brings what is needed",
 }
 
+OF_OTHERS = {
+    "failed to reproduce 'download': [Errno 2] No such file or directory: '…/data/…'": "dvc/repo/reproduce.py",
+    "Sweep overrides can't be used without --queue": "dvc/repo/experiments/run.py",
+    "To append to your config use +…": "hydra/_internal/config_loader_impl.py",
+}
+"""Messages of DVC's and Hydra's, and the file of theirs that has them."""
+
+
+def test_what_others_say_is_said_so():
+    packages = Path(dvc.__file__).parents[1]
+    for message, file in OF_OTHERS.items():
+        words = max(re.split(r"[…']", message.partition(":")[0]), key=len)
+        assert words.strip() in (packages / file).read_text().replace("`", ""), message
+
 
 def test_every_message_of_the_page_is_one_of_the_code():
     said = {shown for shown, pattern in documented().items() if any(map(pattern.fullmatch, messages()))}
-    assert documented().keys() - said == OF_THE_COMMAND
+    assert documented().keys() - said == OF_THE_COMMAND | OF_OTHERS.keys()
 
 
 def test_what_a_command_says_by_itself_is_there():

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import optuna
 import pytest
-from optuna.trial import create_trial
+from matplotlib import pyplot
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from lifline.tuning import figures
 from lifline.tuning.study import DEFINITION
@@ -17,6 +20,60 @@ def front():
     for values in [(0.99, 700), (0.98, 300), (0.97, 350), (0.1, 250), (0.976, 299), (0.1, 900)]:
         study.add_trial(create_trial(values=list(values)))
     return study
+
+
+@pytest.fixture
+def accuracies():
+    """Three trials that are complete, and two that were pruned."""
+    rate = {"train.learning_rate": FloatDistribution(0.0001, 1, log=True), "network.beta": FloatDistribution(0, 1)}
+    study = optuna.create_study(direction="maximize")
+    for i, accuracy in enumerate([0.97, 0.98, 0.975, None, None]):
+        params = {"train.learning_rate": 0.0005 * 4**i, "network.beta": i / 5}
+        state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
+        study.add_trial(create_trial(state=state, value=accuracy, params=params, distributions=rate))
+    yield study
+    pyplot.close("all")
+
+
+def drawn(study, name):
+    """The figure's axes, as they are drawn."""
+    axes = np.ravel(figures.PLOTS[name](study, target_name="validation accuracy"))[0]
+    figures._tidy(axes.figure)
+    axes.figure.canvas.draw()
+    return axes.figure.axes
+
+
+def labels(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+
+
+def test_a_history_says_what_was_pruned_and_counts_trials_in_whole_numbers(accuracies):
+    axes, *_ = drawn(accuracies, "history.png")
+    assert axes.get_title() == "5 trials; 2 pruned not shown"
+    assert set(labels(axes.xaxis)) <= set("01234")
+
+
+def test_the_worst_trial_is_no_white_line_on_white(accuracies):
+    axes, *_ = drawn(accuracies, "parallel_coordinates.png")
+    [lines] = axes.collections
+    assert lines.get_colors()[:, 0].max() < 0.8  # of red, green and blue
+
+
+def test_a_logarithmic_axis_has_several_labels(accuracies):
+    rate = next(axes for axes in drawn(accuracies, "parallel_coordinates.png") if axes.get_yscale() == "log")
+    assert {"0.001", "0.003"} <= {tick.label2.get_text() for tick in rate.yaxis.get_major_ticks()}
+
+
+def test_the_colours_of_trials_are_told_in_whole_numbers(accuracies):
+    *_, bar = drawn(accuracies, "slice.png")
+    assert {tick.label2.get_text() for tick in bar.yaxis.get_major_ticks()} <= {"0", "1", "2"}
+
+
+def test_all_pictures_of_a_study_are_drawn(accuracies):
+    pictures = figures.draw_study(accuracies)
+    assert sorted(pictures) == ["history.png", "importances.png", "parallel_coordinates.png", "slice.png"]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
 
 
 def test_a_front_is_drawn_where_it_is_and_says_what_it_leaves_out(front):

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 SMALLEST_SHARE = 0.0005
 """By which energies differ as they are shown."""
 
-ZEROS = ("pixels of 0, and activations of 0 in 3, computed, too", "zeros skipped by both networks")
+ZEROS = ("zeros computed, too: pixels, and in 3 activations", "zeros skipped by both networks")
 """Columns of the table of energies."""
 
 MAX_POINTS = 10
@@ -99,7 +99,8 @@ def _formats(exports: Mapping[str, Export]) -> Iterator[str]:
     yield from _table(["format", "files", "proof"], rows)
     yield ""
     yield (
-        "Where spikes of the ONNX file differ, sums rounded in another order let a neuron at its threshold fire or not."
+        "Where spikes of the ONNX file differ, sums rounded in another order let a neuron at its threshold fire or "
+        "not. A spike more or less moves its membrane by the threshold, and those that it reaches by its weights."
     )
 
 

@@ -48,8 +48,11 @@ class Export(NamedTuple):
     figures: Mapping[str, Any]
     """Of the proof, as reports/export.json has them; or the reason why there are no files."""
 
+    verdict: str
+    """What the proof found, for a screen."""
+
     sentences: list[str]
-    """The same, to be read."""
+    """The figures, to be read."""
 
     metrics: Mapping[str, float]
     """Those of the figures that tell networks apart: few, or MLflow's comparison has the accuracies out of sight."""
@@ -83,7 +86,7 @@ def export_all(subject: Subject, tell: Callable[[str], None]) -> dict[str, Expor
     exports: dict[str, Export] = {}
     for name in subject.params.export.formats:
         exports[name] = export_as(name, subject)
-        tell("\n".join(f"{TITLES[name]}: {sentence}" for sentence in exports[name].sentences))
+        tell(f"{TITLES[name]}: {exports[name].verdict}")
     return exports
 
 
@@ -104,7 +107,9 @@ def _as_onnx(subject: Subject) -> Export:
     require_equality(comparison, params.export.max_class_mismatches)
     files = {ONNX_MODEL.name: exported.SerializeToString(deterministic=True)}
     metrics = {name: getattr(comparison, name) for name in ("class_mismatches", "spike_mismatches")}
-    return Export(files, comparison._asdict(), [comparison.describe()], metrics, comparison.class_mismatches)
+    sentences = [comparison.describe()]
+    mismatches = comparison.class_mismatches
+    return Export(files, comparison._asdict(), comparison.verdict(), sentences, metrics, mismatches)
 
 
 def _as_nir(subject: Subject) -> Export:
@@ -121,7 +126,8 @@ def _as_nir(subject: Subject) -> Export:
     require_equality(by_hand, params.export.max_class_mismatches)
     return Export(
         {"formats/model.nir": content},
-        {comparison.reader: _figures(comparison) for comparison in readers},
+        {comparison.reader.name: _figures(comparison) for comparison in readers},
+        by_hand.verdict(),
         [comparison.describe() for comparison in readers],
         {"class_mismatches": by_hand.class_mismatches},
         by_hand.class_mismatches,
@@ -155,6 +161,7 @@ def _as_integer(subject: Subject) -> Export:
     return Export(
         {f"formats/integer/{name}": content for name, content in files.items()},
         {"validation": judged._asdict(), "test": tested._asdict()},
+        tested.verdict(),
         [f"by its specification in NumPy, {tested.describe()}, since its numbers are rounded"],
         {"accuracy": tested.integer_accuracy, "class_mismatches": tested.class_mismatches},
     )
@@ -172,4 +179,5 @@ EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "n
 
 
 def _not_made(error: ModelError) -> Export:
-    return Export({}, {"not_made": str(error)}, [f"not made: {error}"], {})
+    told = f"not made: {error}"
+    return Export({}, {"not_made": str(error)}, told, [told], {})

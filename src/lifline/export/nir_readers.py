@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
 from lifline.export.nir import DT
+from lifline.export.onnx import verdict
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -35,18 +36,25 @@ Run = Callable[[Tensor, int | None], Record]
 class Reader(NamedTuple):
     """A library's way to read a NIR graph and run it."""
 
-    name: str
+    library: str
+    way: str
+    """Behind the library's name."""
+
     package: str
     convention: str
     build: Callable[[nir.NIRGraph], Run]
+
+    @property
+    def name(self) -> str:
+        """The library and its way."""
+        return f"{self.library}{self.way}"
 
 
 class ReaderComparison(NamedTuple):
     """How far a reader of a file and the network disagree over a set of images."""
 
-    reader: str
+    reader: Reader
     version: str
-    convention: str
     images: int
     class_mismatches: int
     spike_count_mismatches: int
@@ -57,19 +65,25 @@ class ReaderComparison(NamedTuple):
 
     def describe(self) -> str:
         """The comparison in a line."""
+        name = f"{self.reader.library} {self.version}{self.reader.way}"
         if self.refused:
-            return f"{self.reader} {self.version} does not read the file: {self.refused}"
-        reader = f"{self.reader} {self.version} ({self.convention})"
-        differing = f"output spike counts differ on {self.spike_count_mismatches:,}"
-        classes = f"{self.class_mismatches:,} of {self.images:,} images"
-        if self.convention != OUR_CONVENTION and self.spike_count_mismatches:
-            return (
-                f"as expected where neurons reset otherwise than here, {reader} differs in class on {classes}, and "
-                f"{differing}: see nir.md of lifline's docs"
-            )
+            return f"{name} does not read the file: {self.refused}"
+        reader = f"{name} ({self.reader.convention})"
+        counts = f"output spike counts differ on {self.spike_count_mismatches:,}"
+        if self.reader.convention != OUR_CONVENTION and self.spike_count_mismatches:
+            counts += ", as expected of neurons that reset otherwise than the network's: see nir.md of lifline's docs"
         if self.class_mismatches:
-            return f"{reader} and the network differ in class on {classes}, {differing}"
-        return f"equal classes on {self.images:,} images in {reader}; {differing}"
+            classes = f"{self.class_mismatches:,} of {self.images:,} images"
+            return f"{reader} and the network differ in class on {classes}; {counts}"
+        return f"equal classes on {self.images:,} images in {reader}; {counts}"
+
+    def verdict(self) -> str:
+        """What it proves, for a screen, where the reader's neurons are the network's."""
+        where = f"with {self.reader.library} {self.version}'s neurons"
+        if not self.spike_count_mismatches:
+            return verdict(self.class_mismatches, self.images, where, "classes and spike counts")
+        told = verdict(self.class_mismatches, self.images, where)
+        return f"{told}; spike counts differ on {self.spike_count_mismatches:,}"
 
 
 def snntorch_by_hand(graph: nir.NIRGraph) -> Run:
@@ -161,9 +175,9 @@ def _norse_import(graph: nir.NIRGraph) -> Run:
 
 
 READERS = (
-    Reader("snnTorch by hand", "snntorch", OUR_CONVENTION, snntorch_by_hand),
-    Reader("snnTorch's import_from_nir", "snntorch", "reset to zero, dt 1e-4", _snntorch_import),
-    Reader("Norse's from_nir", "norse", "reset to zero, r taken as 1, dt of the file", _norse_import),
+    Reader("snnTorch", " by hand", "snntorch", OUR_CONVENTION, snntorch_by_hand),
+    Reader("snnTorch", "'s import_from_nir", "snntorch", "reset to zero, dt 1e-4", _snntorch_import),
+    Reader("Norse", "'s from_nir", "norse", "reset to zero, r taken as 1, dt of the file", _norse_import),
 )
 
 
@@ -182,14 +196,13 @@ def compare_readers(
 def compare_by_hand(run: Run, network: SpikingNetwork, decoding: Decoding, data: LabelledImages) -> ReaderComparison:
     """Compare a network of snnTorch's neurons, built by hand, with one that was read of the same file."""
     by_hand = READERS[0]
-    told = (by_hand.name, version(by_hand.package), by_hand.convention)
-    return ReaderComparison(*told, *differences(run, network, decoding, data))
+    return ReaderComparison(by_hand, version(by_hand.package), *differences(run, network, decoding, data))
 
 
 def _compare(
     content: bytes, reader: Reader, network: SpikingNetwork, decoding: Decoding, data: LabelledImages
 ) -> ReaderComparison:
-    told = (reader.name, version(reader.package), reader.convention)
+    told = (reader, version(reader.package))
     try:
         run = reader.build(nir.read(io.BytesIO(content)))
         found = differences(run, network, decoding, data)

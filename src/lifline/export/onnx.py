@@ -56,15 +56,17 @@ class Comparison(NamedTuple):
     def describe(self) -> str:
         """The comparison in a line."""
         spikes = f"{self.spike_mismatches:,} of {self.spikes_compared:,} spikes"
-        membrane = f"membrane by up to {self.largest_membrane_difference:.2g}"
+        membranes = f"output membranes by up to {self.largest_membrane_difference:.2g}"
         if self.class_mismatches:
             return (
                 f"ONNX Runtime and the network differ in class on {self.class_mismatches:,} of {self.images:,} images, "
-                f"in {spikes}, in {membrane}"
+                f"in {spikes}, in {membranes}"
             )
-        told = f"equal classes on {self.images:,} images in ONNX Runtime; {spikes} differ, {membrane}"
-        differs = self.spike_mismatches or self.largest_membrane_difference
-        return told + ", as expected where sums are rounded in another order" * bool(differs)
+        return f"equal classes on {self.images:,} images in ONNX Runtime; {spikes} differ, {membranes}"
+
+    def verdict(self) -> str:
+        """What it proves, for a screen."""
+        return verdict(self.class_mismatches, self.images, f"in ONNX Runtime {onnxruntime.__version__}")
 
 
 class _Classifier(nn.Module):
@@ -193,6 +195,14 @@ def require_equality(comparison: Compared, max_class_mismatches: int) -> None:
         raise ModelError(
             f"{comparison.describe()}; allowed by export.max_class_mismatches are {max_class_mismatches} images"
         )
+
+
+def verdict(class_mismatches: int, num_images: int, where: str, equal: str = "classes") -> str:
+    """Return in a few words what a comparison proves that `require_equality` did not refuse."""
+    if class_mismatches:
+        differing = f"other classes on {class_mismatches:,} of {num_images:,} images {where}"
+        return f"{differing}, as export.max_class_mismatches allows"
+    return f"proven, equal {equal} on {num_images:,} images {where}"
 
 
 def _forget_origins(graph: onnx.GraphProto) -> None:

@@ -232,7 +232,7 @@ def _gradient_ratio(figures: Figures, choose: Callable[..., str]) -> tuple[str, 
 
 
 def _is_dead(figures: Figures) -> str:
-    return _in_layers(figures.health.silent, MAX_SILENT, "fire for no validation image")
+    return _in_layers(figures.health.silent, MAX_SILENT, "never fire on validation images")
 
 
 def _is_saturated(figures: Figures) -> str:

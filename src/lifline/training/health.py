@@ -27,7 +27,7 @@ class Health(NamedTuple):
     """Figures by layer, `hidden_1` to `output`, and of the answers. Shares are from 0 to 1."""
 
     silent: dict[str, float]
-    """Share of the neurons that fire for no validation image."""
+    """Share of the neurons that never fire on validation images."""
 
     saturated: dict[str, float]
     """Share of the neurons that fire at nearly every step of all validation images."""

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import optuna.visualization.matplotlib as draw
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -25,6 +28,9 @@ COST_NAMES = {
 WIDE = (10, 4.5)
 """Inches."""
 
+VISIBLE = 0.3
+"""Where among matplotlib's Blues, from 0 to 1, those begin that are seen on white."""
+
 
 def draw_study(study: Study) -> dict[str, bytes]:
     """PNGs by file name; those that need more trials than there are, are left out."""
@@ -34,13 +40,37 @@ def draw_study(study: Study) -> dict[str, bytes]:
     if len(study.directions) > 1:
         cost = json.loads(study.user_attrs[DEFINITION])["cost"]
         return {"pareto_front.png": _png(_front, study, target_names=[ACCURACY, COST_NAMES[cost]])}
-    plots: dict[str, Callable[..., Any]] = {
-        "history.png": draw.plot_optimization_history,
-        "importances.png": draw.plot_param_importances,
-        "parallel_coordinates.png": draw.plot_parallel_coordinate,
-        "slice.png": draw.plot_slice,
-    }
-    return {name: _png(plot, study, target_name=ACCURACY) for name, plot in plots.items()}
+    return {name: _png(plot, study, target_name=ACCURACY) for name, plot in PLOTS.items()}
+
+
+def _history(study: Study, target_name: str) -> Axes:
+    axes = draw.plot_optimization_history(study, target_name=target_name)
+    done, pruned = (len(study.get_trials(states=[state])) for state in (TrialState.COMPLETE, TrialState.PRUNED))
+    axes.set_title(f"{done + pruned} trials" + (f"; {pruned} pruned not shown" if pruned else ""))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes
+
+
+def _parallel_coordinates(study: Study, target_name: str) -> Axes:
+    axes = draw.plot_parallel_coordinate(study, target_name=target_name)
+    for lines in axes.collections:
+        lines.set_cmap(ListedColormap(colormaps["Blues"](np.linspace(VISIBLE, 1, 256))))
+    return axes
+
+
+def _slice(study: Study, target_name: str) -> Any:
+    axes: Any = draw.plot_slice(study, target_name=target_name)
+    bar = np.ravel(axes)[0].figure.axes[-1]
+    bar.yaxis.set_major_locator(MaxNLocator(integer=True))  # numbers of trials
+    return axes
+
+
+PLOTS: dict[str, Callable[..., Any]] = {
+    "history.png": _history,
+    "importances.png": draw.plot_param_importances,
+    "parallel_coordinates.png": _parallel_coordinates,
+    "slice.png": _slice,
+}
 
 
 def _front(study: Study, target_names: list[str]) -> Axes:
@@ -74,5 +104,15 @@ def _tidy(figure: Figure) -> None:
     for axes in figure.axes:
         axes.set_facecolor("white")
         axes.grid(color="0.9")
+        if not axes.patch.get_visible():  # an axis of parallel coordinates: lines are below it
+            axes.grid(visible=False)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_minor_formatter(NullFormatter())  # on a short logarithmic axis they overlap
+            if axis.get_scale() == "log":
+                _label_decades(axis)
+
+
+def _label_decades(axis: Axis) -> None:
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high > 10 * low else (1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))

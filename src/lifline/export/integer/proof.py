@@ -41,6 +41,11 @@ class IntegerProof(NamedTuple):
             f"{self.class_mismatches:,}, and in {self.spike_mismatches:,} of {self.spikes_compared:,} spikes"
         )
 
+    def verdict(self) -> str:
+        """What it proves of test images, for a screen."""
+        right, expected = 100 * self.integer_accuracy, 100 * self.float_accuracy
+        return f"proven, {right:.2f} % of {self.images:,} test images right, the network's {expected:.2f} %"
+
 
 def prove(integer: IntegerNetwork, network: SpikingNetwork, decoding: Decoding, data: LabelledImages) -> IntegerProof:
     """Run the integer network by its specification over all images, and the network beside it, on the CPU."""
