@@ -80,9 +80,9 @@ def doctor(
 ) -> None:
     """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
 
-    Without RUN the params are trained for about 200 optimizer steps, or fewer where the training has fewer; nothing is
-    kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the model
-    stands for the run that trained it. Causes come before what they may cause.
+    Without RUN the params are trained for about 200 optimizer steps, or whole where the training has no more; nothing
+    is kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the
+    model stands for the run that trained it. Causes come before what they may cause.
     Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time
