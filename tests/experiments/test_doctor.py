@@ -188,7 +188,9 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     with checkpoint_of(params, dataset.sha256, CPU) as checkpoint, tracking.training_run(params, "cpu") as training:
         train_tracked(params, dataset, inspect_dataset(dataset), CPU, checkpoint, training)
     warning = "dead layer: 100% of the neurons of hidden_1 fire for no validation image"
-    assert capfd.readouterr().out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
+    out = capfd.readouterr().out
+    assert out.startswith("few optimizer steps in all: 150; ")
+    assert out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
     assert f"\n\nWarning: {warning}; lower" in training.read().data.tags[DESCRIPTION_TAG]
     code, out, err = lifline("doctor", training.run_id[:8])
     assert (code, err) == (1, "")

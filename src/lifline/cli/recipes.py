@@ -57,9 +57,12 @@ def seeds(
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
     written = output.absolute() if output else Path("reports/seeds.json")
     os.chdir(working_copy())
-    params = read_params()
-    results = []
-    for result in train_seeds(params, count):
+
+    def show_start(seed: int, number: int) -> None:
+        print(f"seed {seed}, {number} of {count}", flush=True)
+
+    params, results = read_params(), []
+    for result in train_seeds(params, count, show_start):
         print(f"seed {result.seed}: validation {result.validation_accuracy:.2%}, test {result.test_accuracy:.2%}")
         results.append(result)
     summary = summarize(results)

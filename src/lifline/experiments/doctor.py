@@ -50,7 +50,7 @@ def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Ex
         short = _shortened(params, iterations_per_epoch(training, params.train))
     training, validation = training.to(device), validation.to(device)
     state, failure = new_training(short, dataset.info, device), ""
-    with training_display(short.train.epochs * iterations_per_epoch(training, short.train)) as display:
+    with training_display(short.train.epochs, iterations_per_epoch(training, short.train)) as display:
         try:
             for _ in fit(state, training, validation, short, display.show_step):
                 pass
