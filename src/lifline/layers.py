@@ -15,9 +15,10 @@ MAX_SHOWN = 60
 OUTPUT = "output"
 ALLOWED = (
     "parts joined by -: 1000 (that many neurons), 12C5 or 12C5p1 (filters, C, kernel, p and padding), and behind such "
-    "a convolution MP2 or AP2 (max or average pooling of 2 x 2)"
+    f"a convolution MP2 or AP2 (max or average pooling of 2 x 2; the number is the window's side, 1 to {MAX_POOL})"
 )
 
+_SEPARATOR_OF_OTHERS = re.compile(r"[\s,]")
 _DENSE = re.compile(r"[1-9][0-9]*")
 _CONVOLUTION = re.compile(r"([1-9][0-9]*)C([1-9][0-9]*)(?:p([1-9][0-9]*))?")
 _POOLING = re.compile(r"([MA])P([1-9][0-9]*)")
@@ -79,6 +80,10 @@ def parse_layers(text: str) -> list[HiddenLayer]:
     layers: list[HiddenLayer] = []
     if not isinstance(text, str):
         raise LayersError(f"is {text!r}; allowed are {ALLOWED}")
+    if _SEPARATOR_OF_OTHERS.search(text):
+        raise LayersError(
+            f"is {_shortened(text)}; allowed are parts joined by - alone, without blanks or commas, such as 800-800"
+        )
     for place, part in enumerate(text.split("-"), 1):
         where = f"is {_shortened(text)}: {_shortened(part)}, part {place},"
         if found := _POOLING.fullmatch(part):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
-from lifline.data.images import LabelledImages
+from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.inspection import inspect_dataset
 from lifline.download.obtain import obtain_dataset
 from lifline.errors import TrainingError
@@ -19,6 +19,8 @@ from lifline.paths import DATA
 from lifline.presets import change_params, preset_names, preset_values
 from lifline.tracking import runs as tracking
 from lifline.tracking.tags import DESCRIPTION_TAG, WARNINGS_TAG
+from lifline.training.diagnosis import diagnose, figures_of
+from lifline.training.fit import fit, new_training
 from tests.conftest import MNIST, ROOT, assert_one_line_error, first, once
 from tests.tracking.runs import all_runs
 
@@ -123,8 +125,19 @@ def test_a_recipe_of_few_steps_is_trained_for_as_many_as_it_has(quick, few):
     ]
 
 
-def test_few_steps_are_found_where_epochs_are_cut_short(quick, few):
-    """One epoch of 123 batches of 13 and one of 1, cut to epochs of 50."""
+def test_a_recipe_of_few_steps_is_judged_as_its_training_is(quick, few):
+    """With a learning rate that did not fall as in the training, it would learn in as many steps."""
+    recipe = quick.with_values({"train.batch_size": 64, "train.epochs": 7, "train.learning_rate": 0.001})
+    split, state = split_training_images(few.train, recipe.data), new_training(recipe, few.info, CPU)
+    for _ in fit(state, split.training, split.validation, recipe):
+        pass
+    warned = diagnose(figures_of(recipe, state.reports))
+    assert [finding.name for finding in warned] == ["few steps"]
+    assert examine_recipe(recipe, few, CPU).findings == warned
+
+
+def test_few_steps_are_found_in_an_epoch_of_more_than_fit_into_one_of_the_doctors(quick, few):
+    """123 batches of 13 and one of 1."""
     values = {"train.batch_size": 13, "train.epochs": 1, "train.learning_rate": 1e-6}
     found = [str(finding) for finding in examine_recipe(quick.with_values(values), few, CPU).findings]
     assert "few steps: 124 optimizer steps in all; make train.batch_size smaller or train.epochs larger" in found
@@ -175,7 +188,9 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     with checkpoint_of(params, dataset.sha256, CPU) as checkpoint, tracking.training_run(params, "cpu") as training:
         train_tracked(params, dataset, inspect_dataset(dataset), CPU, checkpoint, training)
     warning = "dead layer: 100% of the neurons of hidden_1 never fire on validation images"
-    assert capfd.readouterr().out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
+    out = capfd.readouterr().out
+    assert out.startswith("few optimizer steps in all: 150; ")
+    assert out.count(f"warning: {warning}; lower network.threshold of that layer") == 1
     assert f"\n\nWarning: {warning}; lower" in training.read().data.tags[DESCRIPTION_TAG]
     code, out, err = lifline("doctor", training.run_id[:8])
     assert (code, err) == (1, "")

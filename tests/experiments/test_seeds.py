@@ -58,6 +58,10 @@ def test_seeds_are_trained_evaluated_and_tracked_under_one_parent(workspace, com
         "min": min(accuracies),
         "max": max(accuracies),
     }
+    told = [line for line in out.splitlines() if line.startswith("seed ")]
+    assert [line.partition(": validation")[0] for line in told] == [
+        "seed 42, 1 of 3", "seed 42", "seed 43, 2 of 3", "seed 43", "seed 44, 3 of 3", "seed 44",
+    ]  # fmt: skip
     for accuracy in accuracies:
         assert f"test {accuracy:.2%}" in out
     assert f"median {median(accuracies):.2%}" in out
@@ -119,6 +123,7 @@ def test_interrupted_it_goes_on_and_a_greater_count_adds(workspace, command, mon
     assert [run.info.status for run in children[parent.info.run_id]] == ["FINISHED", "KILLED"]
     code, out, _ = command("2")
     assert code == 0
+    assert "seed 42, " not in out
     assert "goes on after epoch 1" in out
     (parent,), children = runs(workspace)
     assert parent.info.status == "FINISHED"

@@ -57,9 +57,12 @@ def seeds(
         raise LiflineError(f"COUNT is {count}; allowed is a whole number from 1 to {MAX_SEEDS}")
     written = output.absolute() if output else Path("reports/seeds.json")
     os.chdir(working_copy())
-    params = read_params()
-    results = []
-    for result in train_seeds(params, count):
+
+    def show_start(seed: int, number: int) -> None:
+        print(f"seed {seed}, {number} of {count}", flush=True)
+
+    params, results = read_params(), []
+    for result in train_seeds(params, count, show_start):
         print(f"seed {result.seed}: validation {result.validation_accuracy:.2%}, test {result.test_accuracy:.2%}")
         results.append(result)
     summary = summarize(results)
@@ -80,9 +83,9 @@ def doctor(
 ) -> None:
     """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
 
-    Without RUN the params are trained for about 200 optimizer steps, or fewer where the training has fewer; nothing is
-    kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the model
-    stands for the run that trained it. Causes come before what they may cause.
+    Without RUN the params are trained for about 200 optimizer steps, or whole where the training has no more; nothing
+    is kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the
+    model stands for the run that trained it. Causes come before what they may cause.
     Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time

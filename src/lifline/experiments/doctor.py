@@ -17,7 +17,7 @@ from lifline.training.diagnosis import Figures, Finding, diagnose, figures_of
 from lifline.training.fit import fit, iterations_per_epoch, new_training
 
 STEPS = 200
-"""Optimizer steps that a recipe is trained for, where it has so many, in epochs of a few of them."""
+"""Optimizer steps that a recipe is trained for, in epochs of a few of them; one that has no more is trained whole."""
 
 STEPS_PER_EPOCH = 50
 MAX_VALIDATED = 1_000
@@ -37,22 +37,20 @@ class Examination(NamedTuple):
 def examine_recipe(params: Params, dataset: Dataset, device: torch.device) -> Examination:
     """Train a recipe for a few steps, at its highest learning rate, and judge that and its data; nothing is kept.
 
+    A recipe of few steps is trained as the pipeline does, so that both find the same.
+
     Raises:
         ParamsError, DataError: as a training.
     """
-    split = split_training_images(dataset.train, params.data)
-    training, validation = (
-        _first(part, count).to(device)
-        for part, count in (
-            (split.training, STEPS_PER_EPOCH * params.train.batch_size),
-            (split.validation, MAX_VALIDATED),
-        )
-    )
-    steps_per_epoch = iterations_per_epoch(training, params.train)
-    planned = params.train.epochs * iterations_per_epoch(split.training, params.train)
-    short = _shortened(params, min(STEPS, planned), steps_per_epoch)
+    training, _gate, validation = split_training_images(dataset.train, params.data)
+    planned, short = params.train.epochs * iterations_per_epoch(training, params.train), params
+    if planned > STEPS:
+        training = _first(training, STEPS_PER_EPOCH * params.train.batch_size)
+        validation = _first(validation, MAX_VALIDATED)
+        short = _shortened(params, iterations_per_epoch(training, params.train))
+    training, validation = training.to(device), validation.to(device)
     state, failure = new_training(short, dataset.info, device), ""
-    with training_display(short.train.epochs * steps_per_epoch) as display:
+    with training_display(short.train.epochs, iterations_per_epoch(training, short.train)) as display:
         try:
             for _ in fit(state, training, validation, short, display.show_step):
                 pass
@@ -86,9 +84,9 @@ def _examined(figures: Figures) -> Examination:
     return Examination(diagnose(figures), figures.iterations, figures.data is not None)
 
 
-def _shortened(params: Params, steps: int, steps_per_epoch: int) -> Params:
+def _shortened(params: Params, steps_per_epoch: int) -> Params:
     """The recipe in fewer and shorter epochs; the learning rate rises in the first, if so, and stays."""
-    epochs = math.ceil(steps / steps_per_epoch)
+    epochs = math.ceil(STEPS / steps_per_epoch)
     return params.with_values(
         {
             "train.epochs": epochs,

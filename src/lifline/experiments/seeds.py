@@ -1,6 +1,6 @@
 """One recipe trained with many seeds: how good it is, and how much of a single result is luck."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
@@ -33,8 +33,15 @@ class SeedResult(NamedTuple):
     test_accuracy: float
 
 
-def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
+def train_seeds(
+    params: Params, count: int, on_start: Callable[[int, int], None] = lambda seed, number: None
+) -> Iterator[SeedResult]:
     """Train and evaluate with `count` seeds, from `train.seed` on; those that are done already are not done again.
+
+    Args:
+        params: the recipe.
+        count: how many.
+        on_start: told of each seed before it is trained, and which it is, counted from 1.
 
     Raises:
         LiflineError: as the stages train and evaluate.
@@ -47,12 +54,13 @@ def train_seeds(params: Params, count: int) -> Iterator[SeedResult]:
     with _exclusive(recipe), tracking.seeds_run(params, recipe) as parent:
         parent.log_dataset(dataset, "train")
         done, results, data_figures = tracking.metrics_by_seed(parent), [], inspect_dataset(dataset)
-        for each in seeded:
+        for number, each in enumerate(seeded, 1):
             seed = each.train.seed
             if seed in done:
                 forget_checkpoint(each, dataset.sha256, device)
                 result = SeedResult(seed, done[seed]["validation/accuracy"], done[seed]["test/accuracy"])
             else:
+                on_start(seed, number)
                 result = _train_and_evaluate(parent, each, dataset, data_figures, device)
             results.append(result)
             yield result

@@ -10,7 +10,7 @@ from lifline.experiments.display import training_display
 from lifline.figures.training import draw_training
 from lifline.params import Params
 from lifline.tracking.run import Run
-from lifline.training.diagnosis import diagnose, figures_of
+from lifline.training.diagnosis import Finding, diagnose, figures_of
 from lifline.training.fit import TrainingState, fit, iterations_per_epoch, new_training
 
 
@@ -41,20 +41,18 @@ def train_tracked(
     state = new_training(params, dataset.info, device)
     checkpoint.restore(state)
     run.log_dataset(dataset, "train")
-    with training_display(params.train.epochs * iterations_per_epoch(training, params.train)) as display:
+    with training_display(params.train.epochs, iterations_per_epoch(training, params.train)) as display:
         if state.reports:
             display.show_resumption(state.reports[-1])
             run.log_resumption(state.reports)
-        warned: set[str] = set()
+        findings: list[Finding] = []
         for report in fit(state, training, validation, params, display.show_step):
             checkpoint.save(state)
             display.show_epoch(report)
             run.log_epoch(report)
             findings = diagnose(figures_of(params, state.reports)._replace(data=data_figures))
-            for finding in findings:
-                if finding.name not in warned:
-                    display.show_warning(finding)
-            warned |= {finding.name for finding in findings}
+            display.show_findings(report.epoch, findings)
             run.log_warnings(findings)
+        display.show_end(findings, run.run_id[:8])
     run.log_figures(draw_training(state.reports))
     return state
