@@ -66,7 +66,7 @@ def champion(
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion
 
-    params = read_params(working_copy() / "params.yaml").champion
+    params = read_params(working_copy() / "params.yaml")
     print(make_champion(None if version is None else str(version), force, params))
 
 
