@@ -159,7 +159,7 @@ def test_a_preset_of_the_users_own_is_checked(params_file, lifline):
         ("network", "presets/mine.yaml must hold the sections"),
         ("network: 5", "presets/mine.yaml must hold sections of keys and values"),
         ("network: {beta: 7}", "network.beta is 7; allowed is a number from 0 to 1"),
-        ("netwrk: {beta: 7}", "netwrk is unknown; allowed are data, network"),
+        ("netwrk: {beta: 7}", "netwrk is unknown (did you mean network?); allowed are data, network"),
         ("network: {beta: [}", "presets/mine.yaml is not valid YAML: line 1"),
         ("network: &it {beta: *it}", "presets/mine.yaml holds itself in line 1"),
         ("network: {<<: 5}", "presets/mine.yaml is not valid YAML: line 1: expected a mapping"),
@@ -300,6 +300,12 @@ def test_a_title_stays_short(params_file, params):
     assert nearest_recipe(changed(params, network=network)).title() == (
         "tutorial: layers 800-800, beta 0.9, threshold 2.0, 2 more"
     )
+
+
+def test_of_recipes_as_near_the_default_is_taken_and_the_data_set_is_named_first(params_file):
+    own = {"data.dataset": "pictures", "data.validation_size": 60, "network.layers": "12C5-MP2-64C5-MP2"}
+    recipe = nearest_recipe(read_params().with_values(own | {"train.epochs": 30, "train.batch_size": 32}))
+    assert recipe.title() == "default: dataset pictures, layers 12C5-MP2-64C5-MP2, epochs 30, 2 more"
 
 
 def test_of_two_presets_that_fit_the_one_that_says_more_is_taken_and_a_bad_one_is_passed_over(params_file):

@@ -20,6 +20,8 @@ from lifline.system.files import write_bytes
 
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
+DEFAULT = "default"
+DATA_SET = "data.dataset"
 MAX_SHOWN = 3
 
 
@@ -198,6 +200,7 @@ def _short(value: Any) -> str:
 def nearest_recipe(params: Params) -> Recipe:
     """The preset from which the params differ least; what it does not name, the seed for one, does not count.
 
+    Of several that are as near it is the default. The data set is named first of what differs.
     A preset that is not valid is passed over: no training is to fail for want of a name.
     """
     theirs, found = params.flat(), []
@@ -205,6 +208,7 @@ def nearest_recipe(params: Params) -> Recipe:
         with suppress(ParamsError):
             named = preset_values(preset)
             its = params.with_values(named).flat()
-            differences = {name: (its[name], theirs[name]) for name in named if its[name] != theirs[name]}
-            found.append((len(differences), -len(named), Recipe(preset, differences)))
-    return min(found, key=lambda each: each[:2], default=(0, 0, Recipe("no preset", {})))[-1]
+            names = sorted(named, key=lambda name: name != DATA_SET)
+            differences = {name: (its[name], theirs[name]) for name in names if its[name] != theirs[name]}
+            found.append((len(differences), -len(named), preset != DEFAULT, Recipe(preset, differences)))
+    return min(found, key=lambda each: each[:-1], default=(Recipe("no preset", {}),))[-1]
