@@ -128,7 +128,11 @@ def promote(
     for name, (then, now) in differences(found, params).items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")
     difference = change_params(as_params(best.params))
-    print(difference or "params.yaml holds these params already")
-    print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
+    is_best_of_all = trial is min_accuracy is max_cost is None
+    if is_best_of_all and best.number == 0 and not difference:
+        print(f"study {found.study_name} found nothing better than the params in params.yaml, which are its trial 0")
+    else:
+        print(difference or "params.yaml holds these params already")
+        print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
     if (epochs := epochs_of(found)) < params.train.epochs:
         print(f"note: its trials had {epochs} epochs; what is best for {params.train.epochs} may be something else")
