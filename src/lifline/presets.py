@@ -1,6 +1,5 @@
 """Recipes of presets/: written into `params.yaml`, of which all else stays as it is, and recognised in params."""
 
-import difflib
 import json
 import re
 import shlex
@@ -30,6 +29,18 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def describe_presets() -> str:
+    """A line for each preset: its name, and the first comment of its file where it begins with one."""
+    files = {name: _path_of(name) for name in preset_names() if _path_of(name).is_file()}
+    width = max(map(len, files), default=0)
+    return "\n".join(f"{name:<{width}}  {_first_comment(path)}".rstrip() for name, path in files.items())
+
+
+def _first_comment(path: Path) -> str:
+    line = path.read_bytes().decode(errors="replace").partition("\n")[0]
+    return line[1:].strip() if line.startswith("#") else ""
+
+
 def preset_values(name: str) -> dict[str, Any]:
     """A preset's values, by dotted name.
 
@@ -52,7 +63,7 @@ def recipe_values(path: Path) -> dict[str, Any]:
 
 
 def write_preset(name: str) -> str:
-    """Write a preset into `params.yaml`, numbers as it writes them; returns the difference, as a diff.
+    """Write a preset into `params.yaml`, numbers as it writes them; returns what changed, a line each.
 
     Raises:
         ParamsError: as of `preset_values` and `change_params`.
@@ -74,7 +85,7 @@ def way_back_to_own_data(before: DataParams, now: DataParams) -> str:
 
 
 def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None = None) -> str:
-    """Write values, by dotted name, into `params.yaml`; returns the difference, as a diff.
+    """Write values, by dotted name, into `params.yaml`; returns what changed, a line each.
 
     `written` has how values are to be written, also those that stand there in another way: 0.001 for 1.0e-3.
 
@@ -100,8 +111,11 @@ def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None =
     if _parsed(new) != wanted:
         raise ParamsError(f"{PARAMS} is YAML that cannot be changed value by value; set by hand: {changes}")
     write_bytes(path, new.encode())
-    lines = [text.splitlines(keepends=True) for text in (old, new)]
-    return "".join(difflib.unified_diff(lines[0], lines[1], f"{PARAMS} before", f"{PARAMS} now", n=0))
+    return "\n".join(
+        f"{name}: {standing.get(name, _as_yaml(before.flat()[name]))} -> {changes[name]}"
+        for name in wanted.flat()
+        if name in changes
+    )
 
 
 def _path_of(preset: str) -> Path:

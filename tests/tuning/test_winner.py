@@ -36,7 +36,7 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
     assert read_params().flat() == before | study.trials[2].params
     assert f"trial 2 of study {study.study_name}; `dvc repro` runs the pipeline" in out
     assert "note: " not in out
-    assert "+  beta: " in out
+    assert "network.beta: " in out
     change_params({"train.epochs": 3})
     code, out, _ = command("promote")
     assert (code, out.splitlines()[-1][:32]) == (0, "note: its trials had 2 epochs; w")
