@@ -22,7 +22,7 @@ def compare(
         typer.Option(metavar="TEXT", help="Show what has this in its name; may be given several times."),
     ] = None,
 ) -> None:
-    """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
+    """Show how runs differ, and whether the second is better.
 
     Behind each metric is how far it is from the first run's. That a run is better is told of the same test images, and
     of those of data.gate_size, by McNemar's exact test, as `lifline champion` does.
@@ -72,7 +72,7 @@ def champion(
 
 @app.command(epilog="Example: lifline versions")
 def versions() -> None:
-    """List the versions of the registered model lifline, the newest first."""
+    """List the versions of the registered model, the newest first."""
     from rich.console import Console
 
     from lifline.tracking.champion import CAVEAT, list_versions
@@ -90,9 +90,10 @@ def versions() -> None:
 
 @app.command(epilog="Example: lifline ui --port 5001")
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
-    """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
+    """Serve the MLflow UI, and print the link to the runs.
 
-    Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a tracking server, that has the UI: its link is printed.
+    It shows this repository's store, to this machine alone. Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a
+    tracking server, that has the UI: its link is printed.
     """
     from lifline.tracking.ui import serve_ui
 

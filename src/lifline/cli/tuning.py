@@ -38,11 +38,12 @@ def tune(
         float | None, typer.Option(help="On Ray, may be a share of one; by default a share of those there are.")
     ] = None,
 ) -> None:
-    """Search tune.space of params.yaml for accurate params, on validation data.
+    """Search for accurate params, on validation data.
 
-    Trial 0 is the params as they are. Stopped, the same command goes on. Params that are suggested again count as a
-    trial, and take the known score; a space that is used up ends the study. Trials are runs of MLflow's experiment
-    lifline-tuning, under one parent; `lifline promote` writes the winner into params.yaml.
+    The space is tune.space of params.yaml. Trial 0 is the params as they are. Stopped, the same command goes on. Params
+    that are suggested again count as a trial, and take the known score; a space that is used up ends the study. Trials
+    are runs of MLflow's experiment lifline-tuning, under one parent; `lifline promote` writes the winner into
+    params.yaml.
     """
     from lifline.params import read_params
     from lifline.tuning.display import describe_study, show_study
@@ -84,7 +85,7 @@ def _check_at_least(name: str, value: float | None, least: int) -> None:
 
 @app.command(epilog="Example: lifline studies")
 def studies(storage: Storage = None) -> None:
-    """List the studies: where they are, trials by state, best values."""
+    """List the studies, with their trials and best values."""
     from lifline.tuning.display import describe_study
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import all_studies
