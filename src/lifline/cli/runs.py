@@ -24,29 +24,32 @@ def compare(
 ) -> None:
     """Show how runs differ, and whether the second is better.
 
-    Behind each metric is how far it is from the first run's. That a run is better is told of the same test images, and
-    of those of data.gate_size, by McNemar's exact test, as `lifline champion` does.
+    That a run is better is told first, of the same test images, and of those of data.gate_size, by McNemar's exact
+    test, as `lifline champion` does. Then come the params and metrics that differ, each metric with how far it is from
+    the first run's; those of train/health/ and speed/ are shown where --only names them.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
 
     from lifline.params import read_params
     from lifline.tracking.comparison import evidence_on, find_runs
-    from lifline.tracking.tables import table_of_runs
+    from lifline.tracking.tables import describe_left_out, table_of_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs, prefer_finished=True)
-    table = table_of_runs(found, only or [""])
+    if len(found) == 2:  # noqa: PLR2004
+        level = read_params(working_copy() / "params.yaml").champion.level
+        for images, evidence in evidence_on(*found).items():
+            print(f"{images}, the second against the first: {evidence.describe(level)}")
+    table = table_of_runs(found, only or [])
     if not table.rows:
         named = f" that have {' or '.join(only)} in their names" if only else ""
         print(f"the runs have the same params and metrics{named}")
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-    if len(found) == 2:  # noqa: PLR2004
-        level = read_params(working_copy() / "params.yaml").champion.level
-        for images, evidence in evidence_on(*found).items():
-            print(f"{images}, the second against the first: {evidence.describe(level)}")
+    if left_out := describe_left_out(found, only or []):
+        print(left_out)
 
 
 @app.command(epilog="Example: lifline champion --version 3")
