@@ -56,8 +56,12 @@ def test_the_tutorial_preset_is_the_tutorials_recipe(params):
         ("learning_rate: 0.0005", "learning_rate: 0.0", "train.learning_rate is 0.0; allowed is a number above 0 to 1"),
         ("surrogate: atan", "surrogate: tanh", "network.surrogate is 'tanh'; allowed is atan, spike_operator,"),
         ("validation_size: 5000", "validation_size: 0", "data.validation_size is 0; allowed is a whole number"),
-        ("beta: 0.95", "betta: 0.95", "network.betta is unknown; allowed are layers, beta, learn_beta,"),
-        ("network:", "netwrk:", "netwrk is unknown; allowed are data, network, train, augmentation, export, champion,"),
+        ("beta: 0.95", "betta: 0.95", "network.betta is unknown (did you mean beta?); allowed are layers, beta,"),
+        (
+            "network:",
+            "netwrk:",
+            "netwrk is unknown (did you mean network?); allowed are data, network, train,",
+        ),
         (
             "formats: [onnx, nir, integer]",
             "formats: [nir]",
@@ -231,7 +235,14 @@ def test_whatever_a_file_holds_it_is_read_or_told_in_a_line(tmp_path_factory, co
 
 def test_several_problems_are_counted(tmp_path):
     text = TEXT.replace("beta: 0.95", "beta: 2").replace("epochs: 1", "epochs: 0")
-    assert reading(tmp_path, text).endswith("(and 1 more)")
+    assert reading(tmp_path, text).endswith("; 1 more mistake")
+    assert reading(tmp_path, text.replace("seed: 42", "seed: -1")).endswith("; 2 more mistakes")
+
+
+def test_a_typo_and_what_it_leaves_missing_are_one_mistake(tmp_path):
+    typo = TEXT.replace("beta: 0.95", "bta: 0.95")
+    assert "more" not in reading(tmp_path, typo)
+    assert reading(tmp_path, typo.replace("epochs: 1", "epochs: 0")).endswith("; 1 more mistake")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,6 +1,5 @@
 """Recipes of presets/: written into `params.yaml`, of which all else stays as it is, and recognised in params."""
 
-import difflib
 import json
 import re
 import shlex
@@ -20,12 +19,26 @@ from lifline.system.files import write_bytes
 
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
+DEFAULT = "default"
+DATA_SET = "data.dataset"
 MAX_SHOWN = 3
 
 
 def preset_names() -> list[str]:
     """The files of presets/, without .yaml, in the order of the alphabet."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def describe_presets() -> str:
+    """A line for each preset: its name, and the first comment of its file where it begins with one."""
+    files = {name: _path_of(name) for name in preset_names() if _path_of(name).is_file()}
+    width = max(map(len, files), default=0)
+    return "\n".join(f"{name:<{width}}  {_first_comment(path)}".rstrip() for name, path in files.items())
+
+
+def _first_comment(path: Path) -> str:
+    line = path.read_bytes().decode(errors="replace").partition("\n")[0]
+    return line[1:].strip() if line.startswith("#") else ""
 
 
 def preset_values(name: str) -> dict[str, Any]:
@@ -50,7 +63,7 @@ def recipe_values(path: Path) -> dict[str, Any]:
 
 
 def write_preset(name: str) -> str:
-    """Write a preset into `params.yaml`, numbers as it writes them; returns the difference, as a diff.
+    """Write a preset into `params.yaml`, numbers as it writes them; returns what changed, a line each.
 
     Raises:
         ParamsError: as of `preset_values` and `change_params`.
@@ -72,7 +85,7 @@ def way_back_to_own_data(before: DataParams, now: DataParams) -> str:
 
 
 def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None = None) -> str:
-    """Write values, by dotted name, into `params.yaml`; returns the difference, as a diff.
+    """Write values, by dotted name, into `params.yaml`; returns what changed, a line each.
 
     `written` has how values are to be written, also those that stand there in another way: 0.001 for 1.0e-3.
 
@@ -98,8 +111,11 @@ def change_params(values: Mapping[str, Any], written: Mapping[str, str] | None =
     if _parsed(new) != wanted:
         raise ParamsError(f"{PARAMS} is YAML that cannot be changed value by value; set by hand: {changes}")
     write_bytes(path, new.encode())
-    lines = [text.splitlines(keepends=True) for text in (old, new)]
-    return "".join(difflib.unified_diff(lines[0], lines[1], f"{PARAMS} before", f"{PARAMS} now", n=0))
+    return "\n".join(
+        f"{name}: {standing.get(name, _as_yaml(before.flat()[name]))} -> {changes[name]}"
+        for name in wanted.flat()
+        if name in changes
+    )
 
 
 def _path_of(preset: str) -> Path:
@@ -198,6 +214,7 @@ def _short(value: Any) -> str:
 def nearest_recipe(params: Params) -> Recipe:
     """The preset from which the params differ least; what it does not name, the seed for one, does not count.
 
+    Of several that are as near it is the default. The data set is named first of what differs.
     A preset that is not valid is passed over: no training is to fail for want of a name.
     """
     theirs, found = params.flat(), []
@@ -205,6 +222,7 @@ def nearest_recipe(params: Params) -> Recipe:
         with suppress(ParamsError):
             named = preset_values(preset)
             its = params.with_values(named).flat()
-            differences = {name: (its[name], theirs[name]) for name in named if its[name] != theirs[name]}
-            found.append((len(differences), -len(named), Recipe(preset, differences)))
-    return min(found, key=lambda each: each[:2], default=(0, 0, Recipe("no preset", {})))[-1]
+            names = sorted(named, key=lambda name: name != DATA_SET)
+            differences = {name: (its[name], theirs[name]) for name in names if its[name] != theirs[name]}
+            found.append((len(differences), -len(named), preset != DEFAULT, Recipe(preset, differences)))
+    return min(found, key=lambda each: each[:-1], default=(Recipe("no preset", {}),))[-1]

@@ -39,9 +39,25 @@ def test_help_has_an_example_that_can_be_parsed(name, lifline):
     assert COMMANDS[name].make_context(name, shlex.split(example)[3:])
 
 
+def test_no_short_description_is_cut_at_80_columns(lifline, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = lifline("--help")[1]
+    listed = out.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(COMMANDS)
+    assert [line for line in listed if "..." in line] == []
+    assert "is not a stage" not in out
+
+
+def test_a_proposal_ends_with_its_question_mark(lifline):
+    err = lifline("presets")[2]
+    assert err == "error: No such command 'presets'. Did you mean 'preset'? `lifline --help` tells what there is\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
+        (["champion", "--version"], "lifline champion"),
+        (["tune", "--trials"], "lifline tune"),
         (["seeds", "--count", "3"], "lifline seeds"),
         (["seeds", "many"], "lifline seeds"),
         (["compare"], "lifline compare"),

@@ -96,6 +96,8 @@ def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(ModelError, match=r"model.onnx is missing; `dvc repro export` makes"):
         Predictor(str(path))
+    with pytest.raises(ModelError, match=r"^there is no file 5; version 5 of the registry is models:/lifline/5$"):
+        Predictor("5")
     for content in (b"", b"hello", model.read_bytes()[:1000]):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"model.onnx is damaged, or no ONNX model: .+"):

@@ -209,9 +209,8 @@ def test_the_best_is_sought_among_the_champions_data_set_and_what_is_left_out_is
     export(0.98, brightness=3, data="others", dataset="pictures")
     export(0.97, brightness=4, data="clothes", dataset="fashion")
     told = "; left out, as they cannot be compared with version {} ('mnist'): 1 of 'fashion', 2 of 'pictures'"
-    left_out = told.format(1)
-    way_out = "no other is better; `lifline champion --version N --force` takes one that was left out"
-    assert lifline("champion")[:2] == (0, f"version 1 is the champion already{left_out}; {way_out}\n")
+    left_out = f"{told.format(1)}; `lifline champion --version N --force` takes one that was left out"
+    assert lifline("champion")[:2] == (0, f"version 1 is the champion already; no other is better{left_out}\n")
     export(0.901, brightness=5, missed=20)
     assert_one_line_error(lifline("champion")[::2], "no evidence that version 5", left_out)
     export(0.92, brightness=6)
@@ -299,13 +298,49 @@ def test_each_run_is_looked_up_once(store, export, lifline, monkeypatch):
     assert len(looked_up) == 3
 
 
-def test_the_first_champion_is_of_the_data_set_of_the_newest_version(store, export, lifline):
-    export(0.99, data="others", dataset="pictures")
-    export(0.9, brightness=2)
-    export(0.8, brightness=3)
+def test_the_first_champion_is_of_the_data_set_of_the_params(store, export, lifline, workspace):
+    export(0.9)
+    export(0.8, brightness=2)
+    export(0.99, brightness=3, data="others", dataset="data/pictures")
     out = lifline("champion")[1]
-    assert "is version 2, test accuracy 90.00%" in out
-    assert "left out, as they cannot be compared with version 3 ('mnist'): 1 of 'pictures'" in out
+    assert "is version 1, test accuracy 90.00%" in out
+    assert (
+        "left out, as they cannot be compared with version 2 ('mnist'): 1 of 'pictures'; "
+        "`lifline champion --version N --force` takes one that was left out" in out
+    )
+    store.delete_registered_model_alias("lifline", "champion")
+    change(workspace, "dataset: mnist", "dataset: data/pictures")
+    assert "is version 3, test accuracy 99.00%" in lifline("champion")[1]
+
+
+def test_without_a_version_of_the_params_data_set_one_of_several_is_asked_for(store, export, lifline, workspace):
+    export(0.9)
+    export(0.99, brightness=2, data="others", dataset="pictures")
+    change(workspace, "dataset: mnist", "dataset: fashion")
+    assert_one_line_error(
+        lifline("champion")[::2],
+        "no version is of data.dataset 'fashion', but of 'mnist' and 'pictures'",
+        "`lifline champion --version N` takes one",
+    )
+    assert lifline("champion", "--version", "1")[0] == 0
+
+
+def test_versions_of_one_data_set_alone_need_no_question(store, export, lifline, workspace):
+    export(0.9)
+    change(workspace, "dataset: mnist", "dataset: fashion")
+    assert "is version 1, test accuracy 90.00%" in lifline("champion")[1]
+
+
+def test_of_equally_accurate_versions_the_cheaper_is_taken(store, export, lifline, workspace):
+    export(0.9, spikes=878.0, energy=9_000.0)
+    export(0.9, brightness=2, spikes=3_646.0, energy=1_000.0)
+    export(0.9, brightness=3, spikes=1.0, energy=1.0)
+    store.delete_model_version_tag("lifline", "3", "spikes_per_image")
+    store.delete_model_version_tag("lifline", "3", "energy_nanojoules")
+    assert "is version 1, test accuracy 90.00%" in lifline("champion")[1]
+    store.delete_registered_model_alias("lifline", "champion")
+    change(workspace, "cost: spikes", "cost: energy")
+    assert "is version 2, test accuracy 90.00%" in lifline("champion")[1]
 
 
 def test_where_images_were_held_out_for_it_they_decide_and_the_test_accuracy_has_no_caveat(store, export, lifline):
@@ -343,7 +378,7 @@ def test_versions_with_as_many_such_images_alone_share_the_level_and_the_others_
     out = lifline("champion")[1]
     assert "is version 2" in out
     assert (
-        "left out, as they cannot be compared with version 1 ('mnist'): 2 of 'mnist' with data.gate_size 10000, not 0."
+        "left out, as they cannot be compared with version 1 ('mnist'): 2 of 'mnist' with data.gate_size 10000, not 0;"
         in out
     )
 

@@ -70,6 +70,33 @@ def test_params_come_before_metrics_and_only_takes_what_has_its_text_in_the_name
     assert (code, out) == (0, "the runs have the same params and metrics that have loss in their names\n")
 
 
+def test_what_tells_of_health_and_speed_is_counted_and_shown_where_it_is_asked_for(two_runs, store, lifline):
+    names = [run.info.run_id for run in two_runs]
+    for name, value in zip(names, (3.0, 4.0), strict=True):
+        for metric in ("train/health/dead", "train/health/silent", "speed/images_per_second", "test/ties"):
+            store.log_metric(name, metric, value)
+    out = lifline("compare", *names)[1]
+    assert rows(out).keys() == {"network.beta", "test/accuracy", "test/ties"}
+    assert out.splitlines()[-1] == (
+        "left out: 3 metrics of train/health/ and speed/ that differ; --only health --only speed shows them"
+    )
+    out = lifline("compare", *names, "--only", "health")[1]
+    assert rows(out).keys() == {"train/health/dead", "train/health/silent"}
+    assert "left out" not in out
+
+
+def test_losses_are_subtracted_where_they_are_the_same_loss_alone(store, params, lifline):
+    for loss, value in (("rate_mse", 2.0), ("rate_mse", 3.0), ("count_ce", 9.0)):
+        with tracking.training_run(changed(params, train={"loss": loss}), "cpu") as run:
+            run.log_metrics({"train": {"loss": value}, "validation": {"loss_per_step": value, "accuracy": value / 10}})
+    one, other, third = (run.info.run_id for run in all_runs(store))
+    same = rows(lifline("compare", one, other)[1])
+    assert (same["train/loss"], same["validation/loss_per_step"]) == (["2", "3 (+1)"], ["2", "3 (+1)"])
+    unlike = rows(lifline("compare", one, third)[1])
+    assert (unlike["train/loss"], unlike["validation/loss_per_step"]) == (["2", "9"], ["2", "9"])
+    assert unlike["validation/accuracy"] == ["0.2", "0.9 (+0.7)"]
+
+
 def test_a_run_that_did_not_finish_says_so(two_runs, store, lifline):
     one, two = (run.info.run_id for run in two_runs)
     store.update_run(two, status="KILLED")
@@ -171,9 +198,9 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     for run, right in zip(two_runs, (900, 950), strict=True):
         store.log_text(run.info.run_id, predictions(right), "predictions.csv")
     names = ["tutorial: beta 0.9", "tutorial: beta 0.5"]
-    *_, last = lifline("compare", *names)[1].splitlines()
-    assert last.startswith("test images, the second against the first: +5.00 points (99% interval +3.")
-    assert "50 images gained, 0 lost, of 1,000" in last
+    first, *_ = lifline("compare", *names)[1].splitlines()
+    assert first.startswith("test images, the second against the first: +5.00 points (99% interval +3.")
+    assert "50 images gained, 0 lost, of 1,000" in first
     store.log_text(two_runs[0].info.run_id, predictions(900, total=800), "predictions.csv")
     assert "test images" not in lifline("compare", *names)[1]
 
@@ -194,7 +221,7 @@ def test_two_runs_are_compared_on_the_images_that_were_held_out_for_it_too(two_r
     for run, right in zip(two_runs, (900, 950), strict=True):
         store.log_text(run.info.run_id, predictions(right), "predictions.csv")
         store.log_text(run.info.run_id, predictions(1_000 - right), "gate.csv")
-    *_, test, gate = lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1].splitlines()
+    test, gate, *_ = lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1].splitlines()
     assert test.startswith("test images, the second against the first: +5.00 points")
     assert gate.startswith("gate images, the second against the first: -5.00 points")
 

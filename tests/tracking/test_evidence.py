@@ -20,6 +20,11 @@ def test_p_is_the_exact_share_of_what_is_as_uneven(gained, lost):
     assert Evidence(1_000, gained, lost).p_value == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
 
 
+def test_a_p_that_no_float_can_hold_is_told_to_be_small():
+    assert ", p < 1e-300, exact" in Evidence(10_000, 9_000, 0).describe(0.01)
+    assert ", p 0.5, exact" in Evidence(10_000, 2, 0).describe(0.01)
+
+
 def test_the_interval_holds_the_true_difference_as_often_as_it_says():
     generator = np.random.default_rng(0)
     for level, only_second in ((0.05, 0.003), (0.05, 0.0005), (0.2, 0.01)):

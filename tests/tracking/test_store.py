@@ -153,7 +153,7 @@ def test_a_newer_store_is_left_as_it_is(store):
 def champion(export):
     """A checkout with a run and a champion."""
     export(0.9)
-    make_champion(None, False, read_params().champion)
+    make_champion(None, False, read_params())
 
 
 def enter(folder, monkeypatch):
@@ -185,7 +185,7 @@ def test_a_checkout_that_was_moved_or_copied_has_its_own_files(
     for run in all_runs(client):
         assert (new / "mlartifacts" / run.info.run_id / "artifacts/params.yaml").is_file()
     shutil.rmtree(workspace, ignore_errors=True)
-    assert make_champion(None, False, read_params().champion) == "version 1 is the champion already; no other is better"
+    assert make_champion(None, False, read_params()) == "version 1 is the champion already; no other is better"
     assert read_onnx(URI) == tiny_onnx().SerializeToString()
     assert not list(new.parent.glob("50%2520*"))
 

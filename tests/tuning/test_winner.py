@@ -36,13 +36,25 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
     assert read_params().flat() == before | study.trials[2].params
     assert f"trial 2 of study {study.study_name}; `dvc repro` runs the pipeline" in out
     assert "note: " not in out
-    assert "+  beta: " in out
+    assert "network.beta: " in out
     change_params({"train.epochs": 3})
     code, out, _ = command("promote")
     assert (code, out.splitlines()[-1][:32]) == (0, "note: its trials had 2 epochs; w")
     assert read_params().flat() == before | study.trials[1].params | {"train.epochs": 3}
     change_params({"network.threshold": 2.0})
     assert "note: the study had network.threshold 1.0; params.yaml has 2.0" in command("promote")[1]
+
+
+def test_promote_says_where_the_study_found_nothing_better(ready, command):
+    study = make_study(0.7, 0.5)
+    code, out, err = command("promote")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == (
+        f"study {study.study_name} found nothing better than the params in params.yaml, which are its trial 0"
+    )
+    assert "dvc repro" not in out
+    command("promote", "--trial", "1")
+    assert command("promote", "--trial", "1")[1].startswith("params.yaml holds these params already\ntrial 1 ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The `lifline` command: what is not a stage of the pipeline. Each module has the commands on one thing.
+"""The `lifline` command. Each module has the commands on one thing; stages of the pipeline are not among them.
 
 What it needs is imported while it runs, so that an interruption is told in a line from the beginning.
 """
@@ -28,7 +28,10 @@ def commands() -> "typer.Typer":
         context: typer.Context,
         version: Annotated[bool, typer.Option("--version", help="Show lifline's version and exit.")] = False,
     ) -> None:
-        """What is not a stage of the pipeline; `dvc repro` runs the stages. Run it anywhere in the repository."""
+        """Choose recipes, search params, compare runs, and use the networks that `dvc repro` trains.
+
+        Run it anywhere in the repository.
+        """
         if version:
             print(_version())
             raise typer.Exit
@@ -51,13 +54,19 @@ def _run() -> None:
     try:
         exit_code = commands()(standalone_mode=False, prog_name=NAME)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else NAME
-        raise LiflineError(f"{error.format_message().rstrip('.')}; `{command} --help` tells what there is") from None
+        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
+        command = context.command_path if context else " ".join([NAME, *_command_asked_for()])
+        end = " " if message.endswith("?") else "; "
+        raise LiflineError(f"{message}{end}`{command} --help` tells what there is") from None
     if exit_code == INTERRUPTED:
         raise KeyboardInterrupt
     if exit_code:
         sys.exit(exit_code)
+
+
+def _command_asked_for() -> list[str]:
+    """Its name; an option that lacks its value is an error that does not tell of which command it is."""
+    return [word for word in sys.argv[1:2] if not word.startswith("-")]
 
 
 def _version() -> str:

@@ -98,10 +98,11 @@ def import_model(
         typer.Option(help="How the neurons of a NIR file that does not say so are reset."),
     ] = None,
 ) -> None:
-    """Make a model file of a NIR file, or of a snnTorch state dict, and compare both on the test images.
+    """Make a model file of a NIR file or a snnTorch state dict.
 
-    What the file does not say, such as steps and decoding, is taken from params.yaml, and the kind of images from the
-    repository's data set. NIR files that lifline wrote say all of it. No code in the file is run.
+    Both are compared on the test images. What the file does not say, such as steps and decoding, is taken from
+    params.yaml, and the kind of images from the repository's data set. NIR files that lifline wrote say all of it. No
+    code in the file is run.
     """
     from lifline.imports.command import import_file
 
@@ -118,10 +119,10 @@ def serve(
     ] = HOST,
     model: Model = None,
 ) -> None:
-    """Serve a page to draw on, or to give pictures to, and predictions over HTTP, by default to this machine alone.
+    """Serve a page to draw on, and predictions over HTTP.
 
-    POST /predict takes a picture and answers in JSON: class, confidence, output spikes; /predict?details=true with
-    every spike. Ctrl-C stops the server.
+    By default it answers this machine alone. The page takes pictures, too. POST /predict takes a picture and answers in
+    JSON: class, confidence, output spikes; /predict?details=true with every spike. Ctrl-C stops the server.
     """
     from lifline.serving.predictor import Predictor
     from lifline.serving.server import serve as answer
@@ -134,10 +135,11 @@ def page(
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write it; made where it is not there.")],
     model: Model = None,
 ) -> None:
-    """Write the page of `lifline serve` so that it needs no server: opened from a folder, it answers in the browser.
+    """Write the page of `lifline serve`, to open without a server.
 
-    The network and ONNX Runtime for browsers, which npm fetches once, are in files beside it, some 9 MB. Pictures are
-    prepared as by the server where they show one character or object on an even ground.
+    Opened from a folder, it answers in the browser. The network and ONNX Runtime for browsers, which npm fetches once,
+    are in files beside it, some 9 MB. Pictures are prepared as by the server where they show one character or object on
+    an even ground.
     """
     from lifline.serving.predictor import Predictor
     from lifline.serving.static_page import write_page

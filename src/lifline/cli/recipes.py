@@ -18,18 +18,25 @@ app = typer.Typer()
 
 
 @app.command(epilog="Example: lifline preset fast")
-def preset(name: Annotated[str, typer.Argument(metavar="NAME", help="A file of presets/, without .yaml.")]) -> None:
-    """Write a recipe into params.yaml: conv, deep, default, fashion, fashion-fast, fast, sparse, sparse-conv,
-    tutorial, tutorial6.
+def preset(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A file of presets/, without .yaml; by default all are listed."),
+    ] = None,
+) -> None:
+    """Write a recipe into params.yaml, or list the recipes.
 
     What changed is shown. A recipe is for one data set, which it names, too. Comments, the seed, the device and all
     else that it does not name stay.
     `git checkout params.yaml` goes back to the committed params.
     """
     from lifline.params import read_params
-    from lifline.presets import way_back_to_own_data, write_preset
+    from lifline.presets import describe_presets, way_back_to_own_data, write_preset
 
     os.chdir(working_copy())
+    if name is None:
+        print(describe_presets())
+        return
     before = read_params().data
     print(write_preset(name) or "params.yaml holds this preset already")
     if way_back := way_back_to_own_data(before, read_params().data):
@@ -81,12 +88,12 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Tell why a network does not learn: what is wrong, the figure that shows it, and the param to change.
+    """Tell why a network does not learn, and what to change.
 
-    Without RUN the params are trained for about 200 optimizer steps, or whole where the training has no more; nothing
-    is kept. The data is looked at, too; for a RUN where it is the data that is here. The number of a version of the
-    model stands for the run that trained it. Causes come before what they may cause.
-    Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
+    Each finding has the figure that shows it, and the param to change. Without RUN the params are trained for about 200
+    optimizer steps, or whole where the training has no more; nothing is kept. The data is looked at, too; for a RUN where
+    it is the data that is here. The number of a version of the model stands for the run that trained it. Causes come
+    before what they may cause. Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time
 

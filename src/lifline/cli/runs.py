@@ -22,31 +22,34 @@ def compare(
         typer.Option(metavar="TEXT", help="Show what has this in its name; may be given several times."),
     ] = None,
 ) -> None:
-    """Show in which params and metrics runs of MLflow differ, and of two, whether the second is better.
+    """Show how runs differ, and whether the second is better.
 
-    Behind each metric is how far it is from the first run's. That a run is better is told of the same test images, and
-    of those of data.gate_size, by McNemar's exact test, as `lifline champion` does.
+    That a run is better is told first, of the same test images, and of those of data.gate_size, by McNemar's exact
+    test, as `lifline champion` does. Then come the params and metrics that differ, each metric with how far it is from
+    the first run's; those of train/health/ and speed/ are shown where --only names them.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console
 
     from lifline.params import read_params
     from lifline.tracking.comparison import evidence_on, find_runs
-    from lifline.tracking.tables import table_of_runs
+    from lifline.tracking.tables import describe_left_out, table_of_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs, prefer_finished=True)
-    table = table_of_runs(found, only or [""])
+    if len(found) == 2:  # noqa: PLR2004
+        level = read_params(working_copy() / "params.yaml").champion.level
+        for images, evidence in evidence_on(*found).items():
+            print(f"{images}, the second against the first: {evidence.describe(level)}")
+    table = table_of_runs(found, only or [])
     if not table.rows:
         named = f" that have {' or '.join(only)} in their names" if only else ""
         print(f"the runs have the same params and metrics{named}")
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-    if len(found) == 2:  # noqa: PLR2004
-        level = read_params(working_copy() / "params.yaml").champion.level
-        for images, evidence in evidence_on(*found).items():
-            print(f"{images}, the second against the first: {evidence.describe(level)}")
+    if left_out := describe_left_out(found, only or []):
+        print(left_out)
 
 
 @app.command(epilog="Example: lifline champion --version 3")
@@ -66,13 +69,13 @@ def champion(
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion
 
-    params = read_params(working_copy() / "params.yaml").champion
+    params = read_params(working_copy() / "params.yaml")
     print(make_champion(None if version is None else str(version), force, params))
 
 
 @app.command(epilog="Example: lifline versions")
 def versions() -> None:
-    """List the versions of the registered model lifline, the newest first."""
+    """List the versions of the registered model, the newest first."""
     from rich.console import Console
 
     from lifline.tracking.champion import CAVEAT, list_versions
@@ -90,9 +93,10 @@ def versions() -> None:
 
 @app.command(epilog="Example: lifline ui --port 5001")
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=1, max=65535)] = 5000) -> None:
-    """Serve the MLflow UI on this repository's store, to this machine alone, and print the link to the runs.
+    """Serve the MLflow UI, and print the link to the runs.
 
-    Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a tracking server, that has the UI: its link is printed.
+    It shows this repository's store, to this machine alone. Ctrl-C stops the server. Where MLFLOW_TRACKING_URI names a
+    tracking server, that has the UI: its link is printed.
     """
     from lifline.tracking.ui import serve_ui
 

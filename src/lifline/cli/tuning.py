@@ -38,11 +38,12 @@ def tune(
         float | None, typer.Option(help="On Ray, may be a share of one; by default a share of those there are.")
     ] = None,
 ) -> None:
-    """Search tune.space of params.yaml for accurate params, on validation data.
+    """Search for accurate params, on validation data.
 
-    Trial 0 is the params as they are. Stopped, the same command goes on. Params that are suggested again count as a
-    trial, and take the known score; a space that is used up ends the study. Trials are runs of MLflow's experiment
-    lifline-tuning, under one parent; `lifline promote` writes the winner into params.yaml.
+    The space is tune.space of params.yaml. Trial 0 is the params as they are. Stopped, the same command goes on. Params
+    that are suggested again count as a trial, and take the known score; a space that is used up ends the study. Trials
+    are runs of MLflow's experiment lifline-tuning, under one parent; `lifline promote` writes the winner into
+    params.yaml.
     """
     from lifline.params import read_params
     from lifline.tuning.display import describe_study, show_study
@@ -84,7 +85,7 @@ def _check_at_least(name: str, value: float | None, least: int) -> None:
 
 @app.command(epilog="Example: lifline studies")
 def studies(storage: Storage = None) -> None:
-    """List the studies: where they are, trials by state, best values."""
+    """List the studies, with their trials and best values."""
     from lifline.tuning.display import describe_study
     from lifline.tuning.storage import open_store
     from lifline.tuning.winner import all_studies
@@ -128,7 +129,11 @@ def promote(
     for name, (then, now) in differences(found, params).items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")
     difference = change_params(as_params(best.params))
-    print(difference or "params.yaml holds these params already")
-    print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
+    is_best_of_all = trial is min_accuracy is max_cost is None
+    if is_best_of_all and best.number == 0 and not difference:
+        print(f"study {found.study_name} found nothing better than the params in params.yaml, which are its trial 0")
+    else:
+        print(difference or "params.yaml holds these params already")
+        print(f"trial {best.number} of study {found.study_name}; `dvc repro` runs the pipeline with its params")
     if (epochs := epochs_of(found)) < params.train.epochs:
         print(f"note: its trials had {epochs} epochs; what is best for {params.train.epochs} may be something else")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
@@ -277,7 +278,7 @@ def read_sections(path: Path) -> dict[str, Any]:
     except ParamsError as error:
         raise ParamsError(f"{path} {error}") from None
     if not isinstance(values, dict):
-        raise ParamsError(f"{path} must hold the sections {_listed(Params.model_fields)}")
+        raise ParamsError(f"{path} must hold the sections {', '.join(Params.model_fields)}")
     return values
 
 
@@ -356,8 +357,23 @@ def _first_of(error: ValidationError) -> str:
     if ("network", "hidden") in by_param:
         by_param.pop(("network", "layers"), None)  # is what it is called now
     problems = sorted(by_param.values(), key=lambda problem: problem["type"] not in UNKNOWN)
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return _describe_problem(problems[0]) + more
+    first = problems[0]
+    meant = (*first["loc"][:-1], _meant(first)) if first["type"] in UNKNOWN else None
+    others = sum(problem["loc"] != meant for problem in problems[1:])  # what a typo leaves missing is no other mistake
+    more = f"; {others} more mistake{'s' * (others > 1)}" if others else ""
+    return _describe_problem(first) + more
+
+
+def _meant(unknown: ErrorDetails) -> str | None:
+    """The section, or the param of its section, that is spelled much like an unknown one."""
+    path = [str(part) for part in unknown["loc"]]
+    return next(iter(get_close_matches(path[-1], _siblings(path[0]), n=1)), None)
+
+
+def _siblings(section: str) -> list[str]:
+    """The params of a section, or else, where there is no such section, the sections."""
+    of_section = [name.removeprefix(f"{section}.") for name, _ in all_fields() if name.startswith(f"{section}.")]
+    return of_section or list(Params.model_fields)
 
 
 def _describe_problem(problem: ErrorDetails) -> str:
@@ -367,12 +383,11 @@ def _describe_problem(problem: ErrorDetails) -> str:
     is_list = param in fields and get_origin(fields[param].annotation) in (Union, list)
     name = param if is_list else ".".join(cut(part) if part.isprintable() else shortened(part) for part in path)
     if param == "network.hidden":
-        return (
-            f"network.hidden is now network.layers, such as 1000 or 800-800; write layers: {_joined(problem['input'])}"
-        )
+        value = _joined(problem["input"])
+        return f"network.hidden is now network.layers, such as 1000 or 800-800; write layers: {value}"
     if problem["type"] in UNKNOWN:
-        siblings = [key.removeprefix(f"{path[0]}.") for key in fields if key.startswith(f"{path[0]}.")]
-        return f"{name} is unknown; allowed are {_listed(siblings or Params.model_fields)}"
+        meant = f" (did you mean {near}?)" if (near := _meant(problem)) else ""
+        return f"{name} is unknown{meant}; allowed are {', '.join(_siblings(path[0]))}"
     allowed = describe_field(fields[param]) if param in fields else "a section of keys and values"
     if problem["type"] == "value_error":
         return f"{name} {problem['ctx']['error']}"
@@ -383,7 +398,3 @@ def _describe_problem(problem: ErrorDetails) -> str:
 
 def _joined(hidden: Any) -> str:
     return cut("-".join(map(str, hidden if isinstance(hidden, list) else [hidden])) or "1000")
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(names)

@@ -208,6 +208,10 @@ def _read(model: str) -> bytes:
     try:
         return Path(model).read_bytes()
     except FileNotFoundError:
+        if model.isdecimal():
+            raise ModelError(
+                f"there is no file {model}; version {model} of the registry is {REGISTERED}lifline/{model}"
+            ) from None
         raise ModelError(f"{model} is missing; {HOW_TO_MAKE_ONE}") from None
 
 

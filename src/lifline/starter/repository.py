@@ -51,17 +51,19 @@ def start_repository(folder: Path) -> str:
         checkout = None if (package / "repository").is_dir() else package.parents[2]
         requirement = pin(distribution("lifline"), checkout)
         if checkout:
-            _warn_of_changes(checkout)
+            _warn_of_changes(checkout, folder)
             extract_committed(checkout, COPIED, Path(committed))
         _make(folder, package, Path(committed) if checkout else package / "repository", requirement)
     return f"{folder} is a repository of its own: {folder / 'README.md'} says how to go on"
 
 
-def _warn_of_changes(checkout: Path) -> None:
-    """Tell which files are not as in the commit that is pinned and copied."""
+def _warn_of_changes(checkout: Path, folder: Path) -> None:
+    """Tell whose changes are left out, since what is committed is copied and pinned."""
     if changed := changed_files(checkout, ["src/lifline/**", *COPIED]):
-        others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        print(f"warning: not as in the commit of lifline that is pinned: {changed[0]}{others}", file=sys.stderr)
+        those, has = changed[0], "which has the committed one"
+        if len(changed) > 1:
+            those, has = f"{those} and {len(changed) - 1} more", f"{has}s"
+        print(f"warning: your changes to {those} are not in {folder}, {has}", file=sys.stderr)
 
 
 def _make(folder: Path, package: Path, source: Path, requirement: str) -> None:

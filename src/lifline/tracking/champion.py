@@ -11,13 +11,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from lifline.errors import RegistryError
-from lifline.params import ChampionParams
+from lifline.params import ChampionParams, Params
 from lifline.tracking import store as tracking_store
 from lifline.tracking.evidence import DECISIONS, Decision, Evidence, compare_decisions
 from lifline.tracking.registry import CHAMPION, NAME, NOT_THERE, is_whole, read_decisions_of
 from lifline.tracking.store import HOW_TO_REGISTER, all_pages
 
-HOW_TO_FORCE = "no other is better; `lifline champion --version N --force` takes one that was left out"
+HOW_TO_FORCE = "`lifline champion --version N --force` takes one that was left out"
 FORCED_TAG = "champion_by_force"
 
 COST_TAGS = {"spikes": "spikes_per_image", "size": "onnx_bytes", "steps": "num_steps", "energy": "energy_nanojoules"}
@@ -41,14 +41,15 @@ class Judged(NamedTuple):
     decisions: list[Decision]
 
 
-def make_champion(version: str | None, force: bool, params: ChampionParams) -> str:
+def make_champion(version: str | None, force: bool, params: Params) -> str:
     """Move the alias `champion` to a version, by default the best; returns what was done, and on what evidence.
 
-    The best is sought among those that can be compared with the champion; where there is none, with the newest version.
+    The best is sought among those that can be compared with the champion; where there is none, with the
+    newest version of the data set of the params.
 
     Raises:
-        RegistryError: there is no such version, or it has no file; or the evidence does not speak for it, or it is not
-            proven, and `force` is false.
+        RegistryError: there is no such version, or it has no file; versions are of several data sets, and none of the
+            params'; or the evidence does not speak for one, or it is not proven, and `force` is false.
         TrackingError: MLflow cannot be reached.
     """
     with tracking_store.store() as client, tracking_store.exclusive(client.tracking_uri):
@@ -57,18 +58,20 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
             raise RegistryError(f"the registry has no model {NAME}; {HOW_TO_REGISTER}")
         before = _champion(client, versions)
         champion = _with_decisions(client, versions[before]) if before else None
-        reference = versions[before or max(versions, key=int)]
-        rivals = {number: each for number, each in versions.items() if _is_rival(each, reference)}
-        left_out = "" if version else _left_out(client, versions, reference)
-        chosen, params = (version, params) if version else _best(client, rivals, champion, params)
+        chosen, left_out, judging = version, "", params.champion
+        if chosen is None:
+            reference = versions[before or _first_reference(client, versions, params.data.dataset)]
+            rivals = {number: each for number, each in versions.items() if _is_rival(each, reference)}
+            left_out = _left_out(client, versions, reference)
+            chosen, judging = _best(client, rivals, champion, judging)
         if chosen not in versions:
             raise RegistryError(f"version is {chosen}; allowed are {', '.join(sorted(versions, key=int))}")
         if not is_whole(client, versions[chosen]):
             raise RegistryError(f"version {chosen} has no ONNX file; {HOW_TO_REGISTER}, --version names an earlier one")
         if chosen == before:
-            told = f"{left_out}; {HOW_TO_FORCE}" if left_out else "; no other is better" * (version is None)
-            return f"version {chosen} is the champion already{told}"
-        verdict = _judge(client, versions[chosen], champion, params)
+            told = "; no other is better" * (version is None)
+            return f"version {chosen} is the champion already{told}{left_out}"
+        verdict = _judge(client, versions[chosen], champion, judging)
         if not verdict.is_champion and not force:
             raise RegistryError(f"{verdict.reason}{left_out}; --force makes it the champion all the same")
         if not verdict.is_champion:
@@ -83,6 +86,21 @@ def make_champion(version: str | None, force: bool, params: ChampionParams) -> s
     )
 
 
+def _first_reference(client: MlflowClient, versions: Mapping[str, ModelVersion], dataset: str) -> str:
+    """With which version others are compared before there is a champion: the newest of this data set.
+
+    Where all are of one data set, whichever that is, the newest.
+    """
+    names, wanted = {number: _data_set(client, each) for number, each in versions.items()}, PurePath(dataset).name
+    others = sorted(set(names.values()) - {wanted})
+    if len(others) > 1 and wanted not in names.values():
+        there = " and ".join(f"'{name}'" if name else "unknown data" for name in others)
+        raise RegistryError(
+            f"no version is of data.dataset '{wanted}', but of {there}; `lifline champion --version N` takes one"
+        )
+    return max((each for each, name in names.items() if name == wanted), default=max(names, key=int), key=int)
+
+
 def _left_out(client: MlflowClient, versions: Mapping[str, ModelVersion], reference: ModelVersion) -> str:
     """Tell how many versions cannot be compared with this one, and of which data they are."""
     others = [each for each in versions.values() if not _is_rival(each, reference)]
@@ -93,7 +111,7 @@ def _left_out(client: MlflowClient, versions: Mapping[str, ModelVersion], refere
     counted = ", ".join(f"{number} of {other}" for other, number in sorted(counts.items()))
     is_unknown = not all(map(_data_sha256, (reference, *others)))
     those = f"as they cannot be compared with version {reference.version} ({_named(reference, name)}): {counted}"
-    return f"; left out, {those}" + f"; {HOW_TO_REGISTER}" * is_unknown
+    return f"; left out, {those}" + f"; {HOW_TO_REGISTER}" * is_unknown + f"; {HOW_TO_FORCE}"
 
 
 def _is_rival(version: ModelVersion, reference: ModelVersion) -> bool:
@@ -110,17 +128,23 @@ def _best(
     The level is shared among the versions (Bonferroni): of many, luck alone would make one look better.
     """
     before = str(champion.version.version) if champion else None
-    ranked = _ranked(client, versions, before)
+    ranked = _ranked(client, versions, before, params.cost)
     others = [each for each in ranked if each != before]
     shared = params.model_copy(update={"level": params.level / max(1, len(others))})
     on_evidence = (each for each in others if _judge(client, versions[each], champion, shared).is_champion)
     return next(on_evidence, ranked[0]), shared
 
 
-def _ranked(client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None) -> list[str]:
-    """Versions that passed their proofs, or else all: the most accurate first, of equal ones the champion or newest."""
+def _ranked(client: MlflowClient, versions: Mapping[str, ModelVersion], champion: str | None, cost: str) -> list[str]:
+    """Versions that passed their proofs, or else all: the most accurate first.
+
+    Of equal ones the champion, then the cheapest, then the newest.
+    """
     proven = [each for each in versions if _is_proven(versions[each]) and is_whole(client, versions[each])]
-    merits = {each: (_accuracy(client, versions[each]), each == champion, int(each)) for each in proven or versions}
+    merits = {
+        each: (_accuracy(client, versions[each]), each == champion, -_cost(versions[each], cost), int(each))
+        for each in proven or versions
+    }
     return sorted(merits, key=lambda each: merits[each], reverse=True)
 
 
@@ -131,6 +155,12 @@ def _accuracy(client: MlflowClient, version: ModelVersion) -> float:
         return sum(each.actual == each.predicted for each in decisions) / len(decisions) if decisions else -1.0
     accuracy = _number(version, "test_accuracy")
     return -1.0 if math.isnan(accuracy) else accuracy
+
+
+def _cost(version: ModelVersion, name: str) -> float:
+    """What `champion.cost` names; infinite where it is not known."""
+    cost = _number(version, COST_TAGS[name])
+    return math.inf if math.isnan(cost) else cost
 
 
 class ListedVersion(NamedTuple):

@@ -29,6 +29,10 @@ NUM_LATEST = 1000
 """Runs whose names may be proposed."""
 
 
+ASIDE = ("train/health/", "speed/")
+"""Metrics that are shown where they are asked for alone."""
+
+
 class ComparedRun(NamedTuple):
     """A run as it is compared."""
 
@@ -92,17 +96,26 @@ def differing_params(runs: Sequence[ComparedRun]) -> list[Difference]:
 
 
 def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
-    """The metrics that are not the same in all runs, with how far each is from the first's; none of the machine's."""
-    first = runs[0].metrics
+    """The metrics that are not the same in all runs, with how far each is from the first's; none of the machine's.
+
+    Of losses that are not the same one, it is not told.
+    """
+    first = runs[0]
     figures = [
         {
-            name: f"{value:.6g}" + _change(first.get(name, value), value)
+            name: f"{value:.6g}" + _change(first.metrics.get(name, value), value) * _is_alike(name, first, run)
             for name, value in run.metrics.items()
             if not name.startswith("system/")
         }
         for run in runs
     ]
     return _differences(figures)
+
+
+def _is_alike(metric: str, first: ComparedRun, run: ComparedRun) -> bool:
+    """Whether a metric is of the same kind in both runs."""
+    is_loss = metric.startswith(("train/loss", "validation/loss", "train/iteration_loss"))
+    return not is_loss or first.params.get("train.loss") == run.params.get("train.loss")
 
 
 def _change(before: float, after: float) -> str:

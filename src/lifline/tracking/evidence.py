@@ -10,6 +10,9 @@ from typing import NamedTuple
 DECISIONS = {"test images": "predictions.csv", "gate images": "gate.csv"}
 """The files, of a run and of a version, of what a network took each image for."""
 
+SMALLEST_P = "1e-300"
+"""Of a p that is too small for a float, no more is told."""
+
 POWER = 0.8
 """With which a difference is to be found by as many images as `Evidence.images_needed`."""
 
@@ -57,8 +60,10 @@ class Evidence(NamedTuple):
         """The comparison in a few words, in points of accuracy."""
         low, high = self.interval(level)
         interval = f"{100 * (1 - level):.4g}% interval {100 * low:+.2f} to {100 * high:+.2f}"
+        p_value = self.p_value
+        told = f"p {p_value:.2g}" if p_value else f"p < {SMALLEST_P}"
         return (
-            f"{100 * self.difference:+.2f} points ({interval}, p {self.p_value:.2g}, exact McNemar: "
+            f"{100 * self.difference:+.2f} points ({interval}, {told}, exact McNemar: "
             f"{self.num_gained:,} images gained, {self.num_lost:,} lost, of {self.num_images:,})"
         )
 

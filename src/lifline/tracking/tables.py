@@ -7,22 +7,34 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lifline.tracking.champion import ListedVersion
-from lifline.tracking.comparison import ComparedRun, differing_metrics, differing_params
+from lifline.tracking.comparison import ASIDE, ComparedRun, differing_metrics, differing_params
 
 
 def table_of_runs(runs: Sequence[ComparedRun], only: Sequence[str]) -> Table:
     """The params, and then the metrics, in which runs differ; no rows where there are none.
 
-    Of those alone that have one of the texts `only` in their names. A run that did not finish says so in its title.
+    Of those alone that have one of the texts `only` in their names; without a text, of all but metrics of `ASIDE`. A
+    run that did not finish says so in its title.
     """
     columns = (Column(Text(_title(run)), overflow="fold") for run in runs)
     table = Table(Column("", no_wrap=True), *columns, box=None, pad_edge=False)
     for group, differences in (("params", differing_params(runs)), ("metrics", differing_metrics(runs))):
-        if shown := [each for each in differences if any(text in each.name for text in only)]:
+        if shown := [each for each in differences if _is_shown(each.name, only)]:
             table.add_row(Text(f"\n{group}", style="bold"))
             for name, values in shown:
                 table.add_row(f"  {name}", *map(Text, values))
     return table
+
+
+def describe_left_out(runs: Sequence[ComparedRun], only: Sequence[str]) -> str:
+    """A line on the metrics that differ and are not shown unless they are asked for; nothing where there are none."""
+    count = 0 if only else sum(each.name.startswith(ASIDE) for each in differing_metrics(runs))
+    what = f"{count} metrics of {' and '.join(ASIDE)} that differ; --only health --only speed shows them"
+    return f"left out: {what}" if count else ""
+
+
+def _is_shown(name: str, only: Sequence[str]) -> bool:
+    return any(text in name for text in only) if only else not name.startswith(ASIDE)
 
 
 def _title(run: ComparedRun) -> str:
