@@ -91,9 +91,9 @@ def doctor(
     """Tell why a network does not learn, and what to change.
 
     Each finding has the figure that shows it, and the param to change. Without RUN the params are trained for about 200
-    optimizer steps, or whole where the training has no more; nothing is kept. The data is looked at, too; for a RUN where
-    it is the data that is here. The number of a version of the model stands for the run that trained it. Causes come
-    before what they may cause. Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
+    optimizer steps, or whole where the training has no more; nothing is kept. The data is looked at, too; for a RUN
+    where it is the data that is here. The number of a version of the model stands for the run that trained it. Causes
+    come before what they may cause. Exit code 0: nothing was found; 1: something was; 2: an error, as of any command.
     """
     import time
 
