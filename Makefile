@@ -7,7 +7,7 @@ PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal $(PYTEST_OPT
 LOCK = uv pip compile --quiet --universal --extra all --python-version 3.11 --generate-hashes --no-annotate --no-header
 # An index of PyTorch builds without CUDA, where there is no GPU: see docs/installing.md
 TORCH_INDEX ?=
-SAME = dvc.lock is as committed: every file is the same to the byte
+SAME = dvc.lock is as committed, and so is every file that it names, to the byte
 OTHER = dvc.lock has changed: params, data, code, machine or threads are others (docs/guide.md, Reproducible)
 # Choices are made by validation images
 NOT_SHOWN = Created|(src|pipeline|data|models|reports)/|\.\./|.*_loss$$|(train|test)_accuracy$$

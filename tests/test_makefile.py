@@ -80,6 +80,6 @@ def test_repro_tells_whether_the_result_is_the_committed_one(tmp_path, told_by_r
     assert told_by_repro() == ""  # in no commit
     subprocess.run([*git, "add", "dvc.lock"], cwd=tmp_path, check=True)
     subprocess.run([*git, "commit", "--quiet", "--message", "First"], cwd=tmp_path, check=True)
-    assert told_by_repro() == "dvc.lock is as committed: every file is the same to the byte\n"
+    assert told_by_repro() == "dvc.lock is as committed, and so is every file that it names, to the byte\n"
     (tmp_path / "dvc.lock").write_text("md5: 2\n")
     assert told_by_repro().startswith("dvc.lock has changed: ")

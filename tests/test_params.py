@@ -243,6 +243,12 @@ def test_a_typo_and_what_it_leaves_missing_are_one_mistake(tmp_path):
     typo = TEXT.replace("beta: 0.95", "bta: 0.95")
     assert "more" not in reading(tmp_path, typo)
     assert reading(tmp_path, typo.replace("epochs: 1", "epochs: 0")).endswith("; 1 more mistake")
+    assert reading(tmp_path, typo.replace("threshold:", "treshold:")).endswith("; 1 more mistake")
+
+
+def test_a_typo_beside_the_param_itself_hides_no_mistake_of_that(tmp_path):
+    text = TEXT.replace("epochs: 1", "epoch: 3\n  epochs: 0")
+    assert reading(tmp_path, text).endswith("; 1 more mistake")
 
 
 def test_a_missing_file_is_named(tmp_path):

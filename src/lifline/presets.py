@@ -31,14 +31,14 @@ def preset_names() -> list[str]:
 
 def describe_presets() -> str:
     """A line for each preset: its name, and the first comment of its file where it begins with one."""
-    files = {name: _path_of(name) for name in preset_names() if _path_of(name).is_file()}
-    width = max(map(len, files), default=0)
-    return "\n".join(f"{name:<{width}}  {_first_comment(path)}".rstrip() for name, path in files.items())
+    files = sorted(path for path in PRESETS.glob("*.yaml") if path.is_file())
+    width = max((len(path.stem) for path in files), default=0)
+    return "\n".join(f"{path.stem:<{width}}  {_first_comment(path)}".rstrip() for path in files)
 
 
 def _first_comment(path: Path) -> str:
     line = path.read_bytes().decode(errors="replace").partition("\n")[0]
-    return line[1:].strip() if line.startswith("#") else ""
+    return line[1:].strip() if line.startswith("#") and line.isprintable() else ""
 
 
 def preset_values(name: str) -> dict[str, Any]:

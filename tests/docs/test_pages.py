@@ -88,6 +88,8 @@ def test_the_picture_of_the_network_is_of_the_committed_model():
     """After another training copy its reports/figures/raster.png to docs/, and the picture's numbers to README.md."""
     assert json.loads((ROOT / "reports/evaluation.json").read_text())["model_sha256"] == PICTURED["model"]
     assert sha256_of(ROOT / "docs/raster.png") == PICTURED["docs/raster.png"]
+    made = ROOT / "reports/figures/raster.png"
+    assert not made.exists() or sha256_of(made) == PICTURED["docs/raster.png"]
     assert PICTURED["README"] in (ROOT / "README.md").read_text()
 
 

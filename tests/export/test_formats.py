@@ -76,11 +76,12 @@ def test_what_a_format_cannot_carry_is_said_and_not_made(subject, name, network,
 def test_each_proof_is_told_in_a_line(subject):
     told = []
     exports = export_all(subject(), told.append)
-    right = 100 * exports["integer"].figures["test"]["integer_accuracy"]
+    integer = exports["integer"].figures["test"]
+    right, others = 100 * integer["integer_accuracy"], integer["class_mismatches"]
     assert told == [
         f"ONNX: proven, equal classes on 300 images in ONNX Runtime {onnxruntime.__version__}",
-        f"NIR: proven, equal classes and spike counts on 300 images with snnTorch {version('snntorch')}'s neurons",
-        f"integers, in C: proven, {right:.2f} % of 300 test images right, the network's 100.00 %",
+        f"NIR: proven, equal classes and spike counts on 300 images with snntorch {version('snntorch')}'s neurons",
+        f"integers, in C: {right:.2f} % of 300 test images right, the network's 100.00 %; other classes on {others}",
     ]
 
 
@@ -88,7 +89,7 @@ def test_a_card_has_what_differs_beside_the_proofs(subject):
     exports = export_all(subject(), lambda line: None)
     assert "spikes differ, output membranes by up to" in exports["onnx"].sentences[0]
     by_hand, *others = exports["nir"].sentences
-    assert by_hand.startswith(f"equal classes on 300 images in snnTorch {version('snntorch')} by hand")
+    assert by_hand.startswith(f"equal classes on 300 images in snnTorch by hand (snntorch {version('snntorch')}, ")
     assert all("as expected of neurons that reset otherwise" in line for line in others)
     assert exports["integer"].sentences[0].endswith("spikes, since its numbers are rounded")
 

@@ -95,33 +95,34 @@ def test_readers_are_compared_with_the_network(model, content, test_images):
     assert snntorch.spike_count_mismatches > 0  # it resets to zero
     assert snntorch[2:] == norse[2:]  # as Norse does
     assert by_hand.describe() == (
-        "equal classes on 600 images in snnTorch 1.0.0 by hand (Leaky, reset by subtraction); output spike counts "
-        "differ on 0"
+        "equal classes on 600 images in snnTorch by hand (snntorch 1.0.0, Leaky, reset by subtraction); output spike "
+        "counts differ on 0"
     )
-    assert by_hand.verdict() == "proven, equal classes and spike counts on 600 images with snnTorch 1.0.0's neurons"
+    assert by_hand.verdict() == "proven, equal classes and spike counts on 600 images with snntorch 1.0.0's neurons"
 
 
 def test_that_another_convention_gives_other_results_is_said_to_be_expected_and_of_ours_is_not():
     ours, others = (ReaderComparison(reader, "1.0", 10_000, 27, 9_705) for reader in READERS[:2])
     assert ours.describe().endswith("differ in class on 27 of 10,000 images; output spike counts differ on 9,705")
     assert others.describe() == (
-        "snnTorch 1.0's import_from_nir (reset to zero, dt 1e-4) and the network differ in class on 27 of 10,000 "
-        "images; output spike counts differ on 9,705, as expected of neurons that reset otherwise than the network's: "
-        "see nir.md of lifline's docs"
+        "snnTorch's import_from_nir (snntorch 1.0, reset to zero, dt 1e-4) and the network differ in class on 27 of "
+        "10,000 images; output spike counts differ on 9,705, as expected of neurons that reset otherwise than the "
+        "network's: see nir.md of lifline's docs"
     )
     assert others._replace(images=36, class_mismatches=0, spike_count_mismatches=12).describe() == (
-        "equal classes on 36 images in snnTorch 1.0's import_from_nir (reset to zero, dt 1e-4); output spike counts "
-        "differ on 12, as expected of neurons that reset otherwise than the network's: see nir.md of lifline's docs"
+        "equal classes on 36 images in snnTorch's import_from_nir (snntorch 1.0, reset to zero, dt 1e-4); output spike "
+        "counts differ on 12, as expected of neurons that reset otherwise than the network's: see nir.md of lifline's "
+        "docs"
     )
 
 
 def test_a_verdict_says_what_is_equal_and_what_was_allowed_to_differ():
     compared = ReaderComparison(READERS[0], "1.0", 10_000, 0, 3)
     assert compared.verdict() == (
-        "proven, equal classes on 10,000 images with snnTorch 1.0's neurons; spike counts differ on 3"
+        "proven, equal classes on 10,000 images with snntorch 1.0's neurons; spike counts differ on 3"
     )
     assert compared._replace(class_mismatches=2).verdict() == (
-        "other classes on 2 of 10,000 images with snnTorch 1.0's neurons, as export.max_class_mismatches allows; "
+        "other classes on 2 of 10,000 images with snntorch 1.0's neurons, as export.max_class_mismatches allows; "
         "spike counts differ on 3"
     )
 
@@ -145,9 +146,9 @@ def test_a_reader_that_refuses_says_why(model, content, test_images):
         raise NotImplementedError("no\nSumPool2d")
 
     [compared] = compare_readers(
-        content, model.network, "rate", first(test_images, 5), (Reader("Other", "", "nir", "", refuse),)
+        content, model.network, "rate", first(test_images, 5), (Reader("Other", "nir", "", refuse),)
     )
-    assert compared.describe() == "Other 1.0.8 does not read the file: NotImplementedError: no SumPool2d"
+    assert compared.describe() == "Other (nir 1.0.8) does not read the file: NotImplementedError: no SumPool2d"
 
 
 def test_comparing_leaves_nothing_in_snntorchs_list_of_neurons(model, content, test_images):

@@ -19,7 +19,7 @@ def test_a_nir_file_becomes_a_model_with_its_proof(workspace, lifline):
     code, out, _ = lifline("import", "network.nir")
     assert code == 0
     assert "784-20-10" in out
-    assert "equal classes on 500 images in snnTorch" in out
+    assert "equal classes on 500 images in snnTorch by hand (" in out
     loaded = load_model(workspace / "models/imported.safetensors")
     assert loaded.params == model.params
     assert torch.equal(loaded.network.layers[0].projection.weight, model.network.layers[0].projection.weight)

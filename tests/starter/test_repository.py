@@ -131,7 +131,7 @@ def test_of_a_checkout_what_is_committed_is_copied(checkout, lifline, tmp_path):
     code, _, err = lifline("init", str(tmp_path / "mine"))
     assert code == 0
     mine = tmp_path / "mine"
-    assert err == f"warning: your changes to params.yaml and 1 more are not in {mine}, which has the committed ones\n"
+    assert err == f"warning: your changes to params.yaml and 1 more are not committed, and so not in {mine}\n"
     assert (tmp_path / "mine/params.yaml").read_text() == before
     assert not (tmp_path / "mine/presets/mine.yaml").exists()
 
@@ -141,8 +141,8 @@ def test_code_that_is_not_as_committed_is_warned_of(checkout, lifline, tmp_path)
         (checkout / "src/lifline" / name).touch()
     code, _, err = lifline("init", str(tmp_path / "mine"))
     assert code == 0
-    told = "your changes to src/lifline/new.py and 1 more are not in"
-    assert err == f"warning: {told} {tmp_path / 'mine'}, which has the committed ones\n"
+    told = "your changes to src/lifline/new.py and 1 more are not committed, and so not in"
+    assert err == f"warning: {told} {tmp_path / 'mine'}\n"
     assert (tmp_path / "mine/requirements.txt").is_file()
 
 

@@ -116,6 +116,21 @@ def test_runs_that_are_alike_are_said_to_be(two_runs, lifline):
     assert lifline("compare", *2 * ["tutorial: beta 0.5"])[:2] == (0, "the runs have the same params and metrics\n")
 
 
+def test_runs_that_differ_in_speed_alone_are_said_to(two_runs, store, lifline):
+    one = two_runs[0]
+    other = store.create_run(one.info.experiment_id, run_name="again")
+    for name, value in one.data.params.items():
+        store.log_param(other.info.run_id, name, value)
+    for name, value in store.get_run(one.info.run_id).data.metrics.items():
+        store.log_metric(other.info.run_id, name, value)
+    store.log_metric(other.info.run_id, "speed/epoch_seconds", 9.0)
+    store.set_terminated(other.info.run_id)
+    assert lifline("compare", one.info.run_id, "again")[1].splitlines() == [
+        "the runs have the same params and metrics but for those below",
+        "left out: 1 metric of train/health/ and speed/ that differ; --only health --only speed shows them",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -51,7 +51,7 @@ def labels(axis):
 def test_a_history_says_what_was_pruned_and_counts_trials_in_whole_numbers(accuracies):
     axes, *_ = drawn(accuracies, "history.png")
     assert axes.get_title() == "5 trials; 2 pruned not shown"
-    assert set(labels(axes.xaxis)) <= set("01234")
+    assert set() < set(labels(axes.xaxis)) <= set("01234")
 
 
 def test_the_worst_trial_is_no_white_line_on_white(accuracies):
@@ -67,7 +67,7 @@ def test_a_logarithmic_axis_has_several_labels(accuracies):
 
 def test_the_colours_of_trials_are_told_in_whole_numbers(accuracies):
     *_, bar = drawn(accuracies, "slice.png")
-    assert {tick.label2.get_text() for tick in bar.yaxis.get_major_ticks()} <= {"0", "1", "2"}
+    assert set() < {tick.label2.get_text() for tick in bar.yaxis.get_major_ticks()} <= {"0", "1", "2"}
 
 
 def test_all_pictures_of_a_study_are_drawn(accuracies):

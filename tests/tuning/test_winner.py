@@ -45,6 +45,12 @@ def test_promote_writes_the_winner_and_nothing_else(ready, command):
     assert "note: the study had network.threshold 1.0; params.yaml has 2.0" in command("promote")[1]
 
 
+def test_promote_does_not_say_so_of_other_params_than_trial_0_had(ready, command):
+    make_study(0.7, 0.5)
+    change_params({"network.threshold": 2.0})
+    assert "found nothing better" not in command("promote")[1]
+
+
 def test_promote_says_where_the_study_found_nothing_better(ready, command):
     study = make_study(0.7, 0.5)
     code, out, err = command("promote")

@@ -43,12 +43,13 @@ def compare(
         for images, evidence in evidence_on(*found).items():
             print(f"{images}, the second against the first: {evidence.describe(level)}")
     table = table_of_runs(found, only or [])
-    if not table.rows:
-        named = f" that have {' or '.join(only)} in their names" if only else ""
-        print(f"the runs have the same params and metrics{named}")
-    else:
+    left_out = describe_left_out(found, only or [])
+    if table.rows:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-    if left_out := describe_left_out(found, only or []):
+    else:
+        which = f" that have {' or '.join(only)} in their names" if only else " but for those below" * bool(left_out)
+        print(f"the runs have the same params and metrics{which}")
+    if left_out:
         print(left_out)
 
 
@@ -64,7 +65,8 @@ def champion(
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
     as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them. Without --version
-    the most accurate of those is taken for which this is so, of the champion's data set and data.gate_size.
+    the most accurate of those is taken for which this is so, of the champion's data set and data.gate_size; the first
+    time of those of data.dataset. Of equally accurate ones it is the cheaper by champion.cost.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion

@@ -126,11 +126,12 @@ def promote(
     best = winner(found, trial, min_accuracy, max_cost)
     if untrained := describe_untrained(found):
         print(f"note: {untrained}; --trial alone takes one of these")
-    for name, (then, now) in differences(found, params).items():
+    others = differences(found, params)
+    for name, (then, now) in others.items():
         print(f"note: the study had {name} {then}; params.yaml has {now}")
     difference = change_params(as_params(best.params))
-    is_best_of_all = trial is min_accuracy is max_cost is None
-    if is_best_of_all and best.number == 0 and not difference:
+    is_best_of_all = trial is None and len(found.directions) == 1
+    if is_best_of_all and best.number == 0 and not difference and not others:
         print(f"study {found.study_name} found nothing better than the params in params.yaml, which are its trial 0")
     else:
         print(difference or "params.yaml holds these params already")

@@ -13,10 +13,10 @@ from lifline.experiments.display import training_display
 from lifline.params import Params
 from lifline.paths import DATA
 from lifline.tracking.health import figures_of_run
-from lifline.training.diagnosis import Figures, Finding, diagnose, figures_of
+from lifline.training.diagnosis import MIN_PLANNED, Figures, Finding, diagnose, figures_of
 from lifline.training.fit import fit, iterations_per_epoch, new_training
 
-STEPS = 200
+STEPS = MIN_PLANNED
 """Optimizer steps that a recipe is trained for, in epochs of a few of them; one that has no more is trained whole."""
 
 STEPS_PER_EPOCH = 50

@@ -33,9 +33,7 @@ class SeedResult(NamedTuple):
     test_accuracy: float
 
 
-def train_seeds(
-    params: Params, count: int, on_start: Callable[[int, int], None] = lambda seed, number: None
-) -> Iterator[SeedResult]:
+def train_seeds(params: Params, count: int, on_start: Callable[[int, int], None]) -> Iterator[SeedResult]:
     """Train and evaluate with `count` seeds, from `train.seed` on; those that are done already are not done again.
 
     Args:

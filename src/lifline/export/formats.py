@@ -18,7 +18,8 @@ from lifline.export.integer.proof import prove
 from lifline.export.integer.quantize import quantize
 from lifline.export.nir import nir_bytes, nir_metadata, to_nir
 from lifline.export.nir_readers import ReaderComparison, compare_readers
-from lifline.export.onnx import compare_with_network, onnx_metadata, require_equality, to_onnx
+from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
+from lifline.export.proof import require_equality
 from lifline.models.model import Model
 from lifline.params import Params
 from lifline.paths import FORMATS, MODEL, ONNX_MODEL

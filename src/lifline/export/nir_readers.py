@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lifline.choices import Decoding
 from lifline.data.images import LabelledImages
 from lifline.export.nir import DT
-from lifline.export.onnx import verdict
+from lifline.export.proof import verdict
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from lifline.snn.network import Record, SpikingNetwork
@@ -36,18 +36,10 @@ Run = Callable[[Tensor, int | None], Record]
 class Reader(NamedTuple):
     """A library's way to read a NIR graph and run it."""
 
-    library: str
-    way: str
-    """Behind the library's name."""
-
+    name: str
     package: str
     convention: str
     build: Callable[[nir.NIRGraph], Run]
-
-    @property
-    def name(self) -> str:
-        """The library and its way."""
-        return f"{self.library}{self.way}"
 
 
 class ReaderComparison(NamedTuple):
@@ -65,12 +57,12 @@ class ReaderComparison(NamedTuple):
 
     def describe(self) -> str:
         """The comparison in a line."""
-        name = f"{self.reader.library} {self.version}{self.reader.way}"
+        name, package, convention, _ = self.reader
         if self.refused:
-            return f"{name} does not read the file: {self.refused}"
-        reader = f"{name} ({self.reader.convention})"
+            return f"{name} ({package} {self.version}) does not read the file: {self.refused}"
+        reader = f"{name} ({package} {self.version}, {convention})"
         counts = f"output spike counts differ on {self.spike_count_mismatches:,}"
-        if self.reader.convention != OUR_CONVENTION and self.spike_count_mismatches:
+        if convention != OUR_CONVENTION and self.spike_count_mismatches:
             counts += ", as expected of neurons that reset otherwise than the network's: see nir.md of lifline's docs"
         if self.class_mismatches:
             classes = f"{self.class_mismatches:,} of {self.images:,} images"
@@ -79,7 +71,7 @@ class ReaderComparison(NamedTuple):
 
     def verdict(self) -> str:
         """What it proves, for a screen, where the reader's neurons are the network's."""
-        where = f"with {self.reader.library} {self.version}'s neurons"
+        where = f"with {self.reader.package} {self.version}'s neurons"
         if not self.spike_count_mismatches:
             return verdict(self.class_mismatches, self.images, where, "classes and spike counts")
         told = verdict(self.class_mismatches, self.images, where)
@@ -175,9 +167,9 @@ def _norse_import(graph: nir.NIRGraph) -> Run:
 
 
 READERS = (
-    Reader("snnTorch", " by hand", "snntorch", OUR_CONVENTION, snntorch_by_hand),
-    Reader("snnTorch", "'s import_from_nir", "snntorch", "reset to zero, dt 1e-4", _snntorch_import),
-    Reader("Norse", "'s from_nir", "norse", "reset to zero, r taken as 1, dt of the file", _norse_import),
+    Reader("snnTorch by hand", "snntorch", OUR_CONVENTION, snntorch_by_hand),
+    Reader("snnTorch's import_from_nir", "snntorch", "reset to zero, dt 1e-4", _snntorch_import),
+    Reader("Norse's from_nir", "norse", "reset to zero, r taken as 1, dt of the file", _norse_import),
 )
 
 

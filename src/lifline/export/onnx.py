@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
-from lifline.errors import ModelError
+from lifline.export.proof import verdict
 from lifline.export.scan import trace_in_loop
 from lifline.layers import layer_names
 from lifline.models.model import run_over
@@ -172,37 +172,6 @@ def _largest_difference(found: NDArray[np.float32], expected: NDArray[np.float32
     difference[np.isnan(difference)] = np.inf
     difference[(found == expected) | (np.isnan(found) & np.isnan(expected))] = 0
     return float(difference.max())
-
-
-class Compared(Protocol):
-    """How far a file and the network disagree."""
-
-    @property
-    def class_mismatches(self) -> int:
-        """Images on which they decide otherwise."""
-
-    def describe(self) -> str:
-        """The same in a line."""
-
-
-def require_equality(comparison: Compared, max_class_mismatches: int) -> None:
-    """Refuse a model that decides otherwise than the network too often.
-
-    Raises:
-        ModelError: on more images than `max_class_mismatches`.
-    """
-    if comparison.class_mismatches > max_class_mismatches:
-        raise ModelError(
-            f"{comparison.describe()}; allowed by export.max_class_mismatches are {max_class_mismatches} images"
-        )
-
-
-def verdict(class_mismatches: int, num_images: int, where: str, equal: str = "classes") -> str:
-    """Return in a few words what a comparison proves that `require_equality` did not refuse."""
-    if class_mismatches:
-        differing = f"other classes on {class_mismatches:,} of {num_images:,} images {where}"
-        return f"{differing}, as export.max_class_mismatches allows"
-    return f"proven, equal {equal} on {num_images:,} images {where}"
 
 
 def _forget_origins(graph: onnx.GraphProto) -> None:

@@ -9,6 +9,7 @@ import nir
 from lifline.data.datasets import Dataset, load_dataset
 from lifline.errors import ModelError
 from lifline.export.nir_readers import Run, compare_by_hand, run_of_modules, snntorch_by_hand
+from lifline.export.proof import require_equality
 from lifline.imports.limits import in_a_line, read_limited
 from lifline.imports.nir import read_nir
 from lifline.imports.state_dict import modules_of, parts_of, read_state_dict
@@ -85,8 +86,5 @@ def _proof(model: Model, run: Run, dataset: Dataset | None, max_class_mismatches
     if dataset is None or dataset.info != model.dataset:
         return f"not compared: the images of {model.dataset.title}, as the file has them, are not those of {DATA}"
     comparison = compare_by_hand(run, model.network, model.params.decoding, dataset.test)
-    if comparison.class_mismatches > max_class_mismatches:
-        raise ModelError(
-            f"{comparison.describe()}; allowed by export.max_class_mismatches are {max_class_mismatches} images"
-        )
+    require_equality(comparison, max_class_mismatches)
     return comparison.describe()

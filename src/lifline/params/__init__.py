@@ -357,11 +357,11 @@ def _first_of(error: ValidationError) -> str:
     if ("network", "hidden") in by_param:
         by_param.pop(("network", "layers"), None)  # is what it is called now
     problems = sorted(by_param.values(), key=lambda problem: problem["type"] not in UNKNOWN)
-    first = problems[0]
-    meant = (*first["loc"][:-1], _meant(first)) if first["type"] in UNKNOWN else None
-    others = sum(problem["loc"] != meant for problem in problems[1:])  # what a typo leaves missing is no other mistake
+    meant = {(*problem["loc"][:-1], _meant(problem)) for problem in problems if problem["type"] in UNKNOWN}
+    left_missing = sum(problem["type"] == "missing" and problem["loc"] in meant for problem in problems)
+    others = len(problems) - 1 - left_missing  # what a typo leaves missing is no other mistake
     more = f"; {others} more mistake{'s' * (others > 1)}" if others else ""
-    return _describe_problem(first) + more
+    return _describe_problem(problems[0]) + more
 
 
 def _meant(unknown: ErrorDetails) -> str | None:

@@ -123,7 +123,7 @@ class Predictor:
             raise ModelError(f"{self.name} is not a network of lifline's; {HOW_TO_MAKE_ONE}")
         described = _described(metadata, self.name)
         self.dataset = described.dataset
-        self.decoding = described.params.decoding
+        self.membranes_decide = described.params.decoding != "rate"
         self.input, self.shape = _input(self.session, described, self.name)
         self.predict(np.zeros(self.dataset.shape, dtype=np.float32))
 
@@ -180,7 +180,7 @@ class Predictor:
 
     def _decision(self, number: int, counts: NDArray[np.int64]) -> Decision:
         num_spikes = counts.sum()
-        is_decided = bool(num_spikes > 0 or self.decoding != "rate")
+        is_decided = bool(num_spikes > 0 or self.membranes_decide)
         return Decision(
             self.dataset.class_names[number], float(counts[number] / max(1, num_spikes)), counts, is_decided
         )

@@ -2,7 +2,7 @@
 // Stands for the server of `lifline serve`: prepares a picture, as preparation.py and character.py do where it shows
 // its character or object on an even ground, and asks the network in ONNX Runtime.
 window.lifline = (() => {
-  const { dataset, decoding, hidden, onnx } = window.liflineModel;
+  const { dataset, hidden, membranes_decide: membranesDecide, onnx } = window.liflineModel;
   const [channels, height, width] = dataset.shape;
   const LEAST_CONTRAST = 0.1, INK = 0.3, VIEW_SIDE = 350, MAX_LOOKS = 8, CHARACTER_SHARE = 20 / 28;
   const WORKING_SIDE = 1000, LEAST_LIGHT = 0.05, NOISE = 5;
@@ -250,7 +250,7 @@ window.lifline = (() => {
     }
     return {
       class: dataset.class_names[decided],
-      is_decided: counts.some(Boolean) || decoding !== "rate",
+      is_decided: counts.some(Boolean) || membranesDecide,
       confidence: counts[decided] / Math.max(1, counts.reduce((a, b) => a + b, 0)),
       classes: dataset.class_names, counts, spikes,
       num_hidden: numHidden, hidden_spikes: hiddenSpikes, image: asJson(image),

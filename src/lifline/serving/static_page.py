@@ -57,7 +57,7 @@ def _runtime_script() -> str:
 def _model_script(predictor: Predictor) -> str:
     model = {
         "dataset": dataset_as_json(predictor.dataset),
-        "decoding": predictor.decoding,
+        "membranes_decide": predictor.membranes_decide,
         "hidden": predictor.hidden,
         "onnx": _as_base64(predictor.content),
     }

@@ -60,10 +60,8 @@ def start_repository(folder: Path) -> str:
 def _warn_of_changes(checkout: Path, folder: Path) -> None:
     """Tell whose changes are left out, since what is committed is copied and pinned."""
     if changed := changed_files(checkout, ["src/lifline/**", *COPIED]):
-        those, has = changed[0], "which has the committed one"
-        if len(changed) > 1:
-            those, has = f"{those} and {len(changed) - 1} more", f"{has}s"
-        print(f"warning: your changes to {those} are not in {folder}, {has}", file=sys.stderr)
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        print(f"warning: your changes to {changed[0]}{more} are not committed, and so not in {folder}", file=sys.stderr)
 
 
 def _make(folder: Path, package: Path, source: Path, requirement: str) -> None:

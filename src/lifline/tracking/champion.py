@@ -73,7 +73,7 @@ def make_champion(version: str | None, force: bool, params: Params) -> str:
             return f"version {chosen} is the champion already{told}{left_out}"
         verdict = _judge(client, versions[chosen], champion, judging)
         if not verdict.is_champion and not force:
-            raise RegistryError(f"{verdict.reason}{left_out}; --force makes it the champion all the same")
+            raise RegistryError(f"{verdict.reason}{left_out}; --force makes version {chosen} the champion all the same")
         if not verdict.is_champion:
             client.set_model_version_tag(NAME, chosen, FORCED_TAG, verdict.reason)
         client.set_registered_model_alias(NAME, CHAMPION, chosen)

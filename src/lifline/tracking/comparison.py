@@ -28,7 +28,6 @@ MAX_PROPOSED = 5
 NUM_LATEST = 1000
 """Runs whose names may be proposed."""
 
-
 ASIDE = ("train/health/", "speed/")
 """Metrics that are shown where they are asked for alone."""
 

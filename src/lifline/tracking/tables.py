@@ -29,8 +29,8 @@ def table_of_runs(runs: Sequence[ComparedRun], only: Sequence[str]) -> Table:
 def describe_left_out(runs: Sequence[ComparedRun], only: Sequence[str]) -> str:
     """A line on the metrics that differ and are not shown unless they are asked for; nothing where there are none."""
     count = 0 if only else sum(each.name.startswith(ASIDE) for each in differing_metrics(runs))
-    what = f"{count} metrics of {' and '.join(ASIDE)} that differ; --only health --only speed shows them"
-    return f"left out: {what}" if count else ""
+    those = f"{count} metric{'s' * (count > 1)} of {' and '.join(ASIDE)}"
+    return f"left out: {those} that differ; --only health --only speed shows them" if count else ""
 
 
 def _is_shown(name: str, only: Sequence[str]) -> bool:

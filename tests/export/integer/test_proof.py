@@ -71,4 +71,4 @@ def test_a_proof_is_told_in_a_line():
         "the integer network of 0.802 MB is right on 99.29 % of 10,000 images, the network on 99.28 %; they differ in "
         "class on 9, and in 356,486 of 101,000,000 spikes"
     )
-    assert proof.verdict() == "proven, 99.29 % of 10,000 test images right, the network's 99.28 %"
+    assert proof.verdict() == "99.29 % of 10,000 test images right, the network's 99.28 %; other classes on 9"

@@ -42,9 +42,12 @@ class IntegerProof(NamedTuple):
         )
 
     def verdict(self) -> str:
-        """What it proves of test images, for a screen."""
+        """The proof on test images, for a screen."""
         right, expected = 100 * self.integer_accuracy, 100 * self.float_accuracy
-        return f"proven, {right:.2f} % of {self.images:,} test images right, the network's {expected:.2f} %"
+        return (
+            f"{right:.2f} % of {self.images:,} test images right, the network's {expected:.2f} %; other classes on "
+            f"{self.class_mismatches:,}"
+        )
 
 
 def prove(integer: IntegerNetwork, network: SpikingNetwork, decoding: Decoding, data: LabelledImages) -> IntegerProof:
