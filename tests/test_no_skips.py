@@ -1,3 +1,5 @@
+import pytest
+
 from tests.no_skips import ALLOWED_SKIPS
 from tests.processes import run_python
 
@@ -24,6 +26,7 @@ def outcome(folder, tests):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_a_test_that_was_skipped_has_failed(tmp_path):
     code, output = outcome(tmp_path, TESTS.format(reason="no hammer"))
     assert code == 1

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from lifline.errors import ModelError
-from lifline.export.onnx import MAX_UNROLLED_STEPS, compare_with_network, require_equality, to_onnx
+from lifline.export.onnx import MAX_UNROLLED_STEPS, compare_with_network, to_onnx
+from lifline.export.proof import require_equality
 from lifline.export.scan import trace_in_loop
 from lifline.snn import Lif, SpikingNetwork, decode
 from lifline.snn.decoding import DECODINGS

@@ -70,8 +70,8 @@ COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {"network.
     ("write", "shape", "class_names", "values", "coding"),
     [
         (*DIGITS, "constant"),
-        (*FIFTY_PNGS, "constant"),
-        (*COLOURS, "constant"),
+        pytest.param(*FIFTY_PNGS, "constant", marks=pytest.mark.slow),
+        pytest.param(*COLOURS, "constant", marks=pytest.mark.slow),
         (*FIFTY_PNGS, "latency"),
         (*COLOURS, "rate"),
     ],

@@ -240,6 +240,7 @@ def test_a_clone_that_has_the_outputs_from_a_cache_registers_what_it_has(clone, 
     assert copy.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_the_program_that_asks_the_champion_runs(champion):
     [program] = [each.program.text for each in snippets_of((ROOT / "docs/models.md").read_text())]
     done = run_python(program, cwd=champion.folder, env=champion.environment)
