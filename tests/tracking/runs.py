@@ -38,7 +38,7 @@ def endless(workspace):
     (workspace / "params.yaml").write_text(text.replace("epochs: 1", "epochs: 10000"))
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
