@@ -12,7 +12,7 @@ INDEX = "https://example.org/cpu"
 
 def commands(target, *arguments):
     locks = [f"--assume-new={lock.name}" for lock in ROOT.glob("requirements*.lock")]
-    command = ["make", "--dry-run", *locks, target, *arguments]
+    command = ["make", "--no-print-directory", "--dry-run", *locks, target, *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
