@@ -85,12 +85,16 @@ def test_every_picture_is_shown():
 
 
 def test_the_picture_of_the_network_is_of_the_committed_model():
-    """After another training copy its reports/figures/raster.png to docs/, and the picture's numbers to README.md."""
-    assert json.loads((ROOT / "reports/evaluation.json").read_text())["model_sha256"] == PICTURED["model"]
+    """After another training copy its reports/figures/raster.png to docs/, and the picture's numbers to README.md.
+
+    Whoever trains a model of their own need not: the skip is a failure where none is allowed, as in the project's CI.
+    """
     assert sha256_of(ROOT / "docs/raster.png") == PICTURED["docs/raster.png"]
+    assert PICTURED["README"] in (ROOT / "README.md").read_text()
+    if json.loads((ROOT / "reports/evaluation.json").read_text())["model_sha256"] != PICTURED["model"]:
+        pytest.skip("the model is another than README's picture is of")
     made = ROOT / "reports/figures/raster.png"
     assert not made.exists() or sha256_of(made) == PICTURED["docs/raster.png"]
-    assert PICTURED["README"] in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("said", beginning_with("lifline"), ids=lambda said: said.text)

@@ -21,7 +21,7 @@ STEPS = MIN_PLANNED
 
 STEPS_PER_EPOCH = 50
 MAX_VALIDATED = 1_000
-"""Validation images that are looked at after each."""
+"""Validation images that are looked at after each, where the recipe is not trained whole."""
 
 
 class Examination(NamedTuple):
