@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 from torch.utils.data import DataLoader, TensorDataset
 
+from lifline.data.batches import as_input
 from lifline.evaluation.evaluate import evaluate
 from lifline.models.model import run_over
+from lifline.snn.layer import Spikes
 from tests.conftest import changed, first, untrained
 
 NUM_IMAGES = 40
@@ -120,3 +122,21 @@ def test_counts_are_neurobenchs_to_the_last_operation(params, test_images, name)
     assert (counted.effective_macs > 0) == (model.network.coding == "constant")
     assert 0 < counted.connection_sparsity < 0.5
     assert 0 < counted.activation_sparsity < 1
+
+
+@torch.no_grad()
+def test_the_harness_sees_the_spikes_of_a_network_itself(params, test_images):
+    model = untrained(changed(params, network=NETWORKS["convolutional"]).network, seed=1)
+    data = first(test_images, NUM_IMAGES)
+    batches = DataLoader(TensorDataset(as_input(data.images), data.labels), batch_size=NUM_IMAGES // 2)
+
+    class Decided(Harnessed):
+        def __call__(self, batch):
+            return self.network(batch).spikes
+
+    harnessed = Decided(model.network)
+    harnessed.add_activation_module(Spikes)
+    seen = Benchmark(harnessed, batches, [], [], [[], [ActivationSparsity]]).run(quiet=True)
+    assert seen["ActivationSparsity"] == pytest.approx(
+        evaluate(model, data).operations().activation_sparsity, abs=1e-12
+    )

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import subprocess
 import sys
 from functools import partial
@@ -165,6 +166,14 @@ def test_torchscript_of_a_neuron_warns_of_nothing_and_takes_what_it_is_given(rec
     torch.testing.assert_close(traced(other, torch.tensor(0.3)), lif(other, 0.3, 0.5), rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("layers", ["30-20", "4C3-MP2-5C2"])
+def test_torchscript_of_a_network_warns_of_nothing_that_it_decides_by(recwarn, layers):
+    network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, Lif(0.8, 0.3), NUM_STEPS, seed=1).frozen()
+    torch.jit.trace(lambda images: network(images).membrane, normal(3, 1, 8, 8), check_trace=False)
+    assert [warning for warning in recwarn if warning.category is torch.jit.TracerWarning] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("neuron", [{}, {"surrogate": "fast_sigmoid", "spike_delay": 1}])
 def test_an_exported_program_answers_and_learns_alike_on_other_batches(neuron):
@@ -175,6 +184,19 @@ def test_an_exported_program_answers_and_learns_alike_on_other_batches(neuron):
     program = torch.export.load(file)
     assert {getattr(node.target, "namespace", "aten") for node in program.graph.nodes} == {"aten"}
     assert_equal_to_eager(program.module(), module, normal(7, 12, seed=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["30", "4C3-MP2-5C2"])
+def test_an_exported_network_is_saved_and_loaded_whole(layers):
+    network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, Lif(0.8, 0.3), NUM_STEPS, seed=1)
+    images = normal(3, 1, 8, 8)
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(network, (images,)), file)
+    file.seek(0)
+    found, expected = torch.export.load(file).module()(images), network(images)
+    assert torch.equal(found.spikes, expected.spikes)
+    assert all(map(torch.equal, found.hidden_counts, expected.hidden_counts))
 
 
 @pytest.mark.slow
@@ -396,6 +418,21 @@ def test_vmap_runs_each_alone_and_gives_gradients_of_each():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # PyTorch's own
+@pytest.mark.parametrize("layers", ["4C3-MP2-5C2", "4C3p1-AP2-7"])
+def test_gradients_of_each_image_sum_up_to_autograds_in_convolutions_too(layers):
+    network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, Lif(0.8, 0.3), NUM_STEPS, seed=1)
+    images = normal(3, 1, 8, 8)
+
+    def loss(parameters, image):
+        return torch.func.functional_call(network, parameters, (image[None],)).membrane.square().sum()
+
+    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    of_each = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, images)
+    network(images).membrane.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(of_each[name].sum(0), parameter.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_jacobians_backward_and_forward_are_autograds():
     current = normal(3, 2, 2)
     function = lambda current: lif(current, 0.9, 0.5)  # noqa: E731
@@ -559,6 +596,51 @@ def test_gradients_reach_the_initial_membrane_as_in_the_reference(spike_delay, m
         results.append(torch.autograd.grad((weights * (spikes + membrane)).sum(), initial)[0])
     assert results[0].abs().min() > 0
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("spike_delay", [0, 1])
+@pytest.mark.parametrize("layers", ["30-20", "4C3-MP2-5C2"])
+def test_a_network_goes_on_from_its_membranes(layers, spike_delay):
+    neuron = Lif(0.8, 0.3, spike_delay=spike_delay)
+    network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, neuron, NUM_STEPS, seed=1)
+    images = normal(6, 3, 1, 8, 8)
+    whole = network(images)
+    first, membranes = network.stream(images[:2])
+    second, membranes = network.stream(images[2:], membranes)
+    assert 0 < whole.spikes.mean() < 1
+    assert torch.equal(torch.cat([first.spikes, second.spikes]), whole.spikes)
+    torch.testing.assert_close(membranes[-1], whole.membrane[-1])
+    for counts in zip(first.hidden_counts, second.hidden_counts, whole.hidden_counts, strict=True):
+        assert torch.equal(counts[0] + counts[1], counts[2])
+    whole.membrane.sum().backward()
+    expected = [parameter.grad.clone() for parameter in network.parameters()]
+    network.zero_grad()
+    (first.membrane.sum() + second.membrane.sum()).backward()  # through the cut
+    torch.testing.assert_close([parameter.grad for parameter in network.parameters()], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_constant_image_is_shown_on():
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.9, 0.5), NUM_STEPS, seed=1)
+    images = normal(3, 12)
+    first, membranes = network.stream(images, num_steps=2)
+    second, _ = network.stream(images, membranes, num_steps=3)
+    assert torch.equal(torch.cat([first.spikes, second.spikes]), network(images).spikes)
+
+
+@pytest.mark.parametrize(
+    ("membranes", "message"),
+    [
+        (lambda given: given[:1], "there are 1 membranes; allowed is 2: one for each layer"),
+        (lambda given: given[::-1], "initial is [3, 4]"),
+        (lambda given: [0.0, 0.0], "initial is 0.0; allowed is a tensor [3, 30]"),
+    ],
+)
+def test_membranes_that_do_not_fit_are_refused(membranes, message):
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.9, 0.5), NUM_STEPS)
+    images = normal(3, 12)
+    _, given = network.stream(images)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        network.stream(images, membranes(given))
 
 
 def test_an_initial_membrane_by_hand():

@@ -45,6 +45,64 @@ def test_a_hook_of_all_modules_sees_every_layer(network, images):
     assert seen.count("Linear") == seen.count("SpikingLayer") == 3
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_spikes_are_seen_where_a_hook_is(network, images, place):
+    expected, traced, seen = network(images), trace(network, images), []
+    network.layers[place].spikes.register_forward_hook(lambda _module, _inputs, spikes: seen.append(spikes))
+    record = network(images)
+    assert torch.equal(record.spikes, expected.spikes)
+    assert all(map(torch.equal, record.hidden_counts, expected.hidden_counts))
+    assert len(seen) == 1
+    assert torch.equal(seen[0], traced[place].spikes)
+    assert seen[0].sum() > 0
+
+
+@pytest.mark.parametrize("layers", ["30-20", "3C3-MP2-5C3-MP2"])
+def test_spikes_go_through_what_is_put_in_their_place(layers):
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    assert network(images).hidden_counts[0].sum() > 0
+    network.layers[0].spikes = nn.Dropout(1.0)  # none gets through
+    record, bias = network(images), network.layers[1].projection.bias
+    assert record.hidden_counts[0].sum() == 0
+    shape = network.layers[1].shape
+    current = bias.view(-1, *[1] * (len(shape) - 1)).expand(5, 2, *shape)
+    torch.testing.assert_close(record.hidden_counts[1], network.layers[1].fire(current, None)[0].sum(0).flatten(1))
+    assert torch.equal(network.eval()(images).hidden_counts[0], trace(network, images)[0].spikes.sum(0).flatten(1))
+
+
+class Doubled(torch.Tensor):
+    """A weight that counts twice in products, as one that is quantised has products of its own."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), options=None):
+        if function in (nn.functional.linear, nn.functional.conv2d):
+            inputs, weight, *others = arguments
+            return function(inputs, 2 * weight.as_subclass(torch.Tensor), *others, **(options or {}))
+        return super().__torch_function__(function, types, arguments, options or {})
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("layers", ["30-20", "3C3-MP2-5C3-MP2"])
+def test_a_weight_with_products_of_its_own_is_asked(layers, place):
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    projection = network.layers[place].projection
+    weight = projection.weight.detach()
+    projection.weight = nn.Parameter(2 * weight)
+    expected = network(images).membrane
+    projection.weight = nn.Parameter(weight.as_subclass(Doubled))
+    torch.testing.assert_close(network(images).membrane, expected)
+
+
+def test_a_network_prints_as_its_layers():
+    network = SpikingNetwork.from_layers("4C3p1-MP2-12", (1, 8, 8), 4, Lif(0.8, 0.5, spike_delay=1), 5, learn_beta=True)
+    printed = str(network)
+    assert "num_steps=5, coding=constant" in printed
+    assert "4C3p1-MP2, beta=learned, threshold=0.5, surrogate=atan, spike_delay=1" in printed
+    assert "      12, beta=learned" in printed
+
+
 def test_pruned_weights_are_used_as_pruned(network, images):
     prune.random_unstructured(network.layers[-1].projection, "weight", amount=0.5)
     with torch.no_grad():
@@ -180,6 +238,9 @@ def test_a_convolution_is_in_full_precision_beside_autocast_as_the_reference_is(
         ({"num_steps": 2.5}, "num_steps is 2.5; allowed is a whole number from 1"),
         ({"num_classes": 0}, "num_classes is 0; allowed is a whole number from 1"),
         ({"layers": 1000}, "is 1000; allowed are parts joined by -"),
+        ({"input_shape": 28}, "input_shape is 28; allowed are (N,) and (C, H, W), whole numbers from 1"),
+        ({"input_shape": (1, 28.0, 28)}, "input_shape is (1, 28.0, 28); allowed are"),
+        ({"input_shape": (0, 28, 28)}, "input_shape is (0, 28, 28); allowed are"),
         ({"layers": "4C3", "input_shape": (28, 28)}, "is '4C3'; allowed for images of 28 x 28 are neurons alone"),
     ],
 )

@@ -79,7 +79,10 @@ def initial_of(initial: Tensor | None, current: Tensor, num_steps: int | None) -
     """Return the initial membrane in the current's type, where one is given."""
     if initial is None:
         return None
-    initial, now = at_least_float32(initial), current if num_steps is not None else current[0]
+    now = current if num_steps is not None else current[0]
+    if not isinstance(initial, Tensor):
+        raise ValueError(f"initial is {initial!r}; allowed is a tensor {list(now.shape)}")
+    initial = at_least_float32(initial)
     fits = is_traced() or initial.shape == now.shape
     if not (fits and (initial.dtype, initial.device) == (now.dtype, now.device)):
         raise ValueError(

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 from torch.nn.modules import module as torch_module
 
-from lifline.layers import Convolution, Dense, HiddenLayer, Shapes
+from lifline.layers import Convolution, Dense, HiddenLayer, Shapes, write_layers
 from lifline.snn.arguments import HALVES
 from lifline.snn.lif import (
     MAX_FUSED_OUTPUTS,
@@ -19,13 +21,20 @@ from lifline.snn.lif import (
     lif_linear,
     lif_spikes,
 )
-from lifline.snn.modes import is_autocast, is_recorded
+from lifline.snn.modes import is_autocast, is_recorded, is_transformed
 from lifline.snn.neuron import Lif
 
 POOLS: dict[str, Callable[..., Tensor]] = {"max": max_pool2d, "average": avg_pool2d}
 
 HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
 """What PyTorch runs around a module's forward, under these names in a module and, for all of them, in its own."""
+
+PLAIN_TENSORS = (Tensor, nn.Parameter, FakeTensor, FunctionalTensor)
+"""Whose numbers are all there is to them. Other classes may have products of their own, as quantised weights do."""
+
+
+class Spikes(nn.Identity):
+    """Where a layer's spikes go out, `[T, B, *shape]`: the place for hooks, and for modules that change spikes."""
 
 
 class SpikingLayer(nn.Module):
@@ -51,6 +60,7 @@ class SpikingLayer(nn.Module):
         self.projection = _module_of(layer.projection, self.input_shape)
         self.layer = layer
         self.neuron = neuron
+        self.spikes = Spikes()
         if learn_beta and not 0 < neuron.beta < 1:
             raise ValueError(f"beta is {neuron.beta}; allowed is above 0 and below 1 where it is learned")
         self.beta_logit = nn.Parameter(torch.tensor(neuron.beta).logit()) if learn_beta else None
@@ -79,16 +89,20 @@ class SpikingLayer(nn.Module):
             current: Tensor = self.projection(inputs.flatten(len(before)))
             return current
         images = inputs.flatten(0, len(before) - 1)
-        if images.is_cpu and not is_recorded():
+        if images.is_cpu and not (is_recorded() or is_transformed()):
             images = images.to(memory_format=torch.channels_last)  # so pooling takes a third of the time
         current = self.projection(images)
         if pooling := self.layer.pooling:
             current = POOLS[pooling.kind](current, pooling.size)
         return current.view(*before, *current.shape[1:])
 
-    def fire(self, current: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
-        """Return spikes and membrane, `[T, B, *shape]`, for a current at every step or, with `num_steps`, at all."""
-        return lif(current, num_steps=num_steps, **self.neuron_options)
+    def fire(self, current: Tensor, num_steps: int | None, initial: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return spikes and membrane, `[T, B, *shape]`, for a current at every step or, with `num_steps`, at all.
+
+        They start from a membrane of 0, or from `initial`, `[B, *shape]`.
+        """
+        spikes, membrane = lif(current, num_steps=num_steps, initial=initial, **self.neuron_options)
+        return self.spikes(spikes), membrane
 
     def fire_into(self, following: "SpikingLayer", current: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
         """Return the current of the following layer, `[T, B, *its shape]`, and how often each neuron fired, `[B, N]`.
@@ -96,7 +110,8 @@ class SpikingLayer(nn.Module):
         A plain projection is computed together with the neurons where that is faster: spikes are not stored then.
         """
         options = self.neuron_options | {"num_steps": num_steps}
-        plain, (projection, pooling) = following.plain_parameters(), following.layer
+        is_seen = _is_changed(self.spikes)
+        plain, (projection, pooling) = None if is_seen else following.plain_parameters(), following.layer
         at_most = MAX_FUSED_OUTPUTS_BESIDE_HALVES if is_autocast(current.device.type) else MAX_FUSED_OUTPUTS
         if plain and isinstance(projection, Dense) and projection.num_neurons <= at_most:
             projected, counts = lif_linear(current, *plain, **options)
@@ -105,15 +120,30 @@ class SpikingLayer(nn.Module):
             projected, counts = lif_conv(current, *plain, projection.padding, pool, **options)
         else:
             spikes, counts = lif_spikes(current, **options)
+            if is_seen:
+                spikes = self.spikes(spikes)
+                counts = spikes.sum(0)
             projected = following(spikes)
         return projected, counts.flatten(1)
+
+    def extra_repr(self) -> str:
+        """The layer in the field's notation, and its neurons, as `print` shows them."""
+        neuron = self.neuron
+        beta = f"{neuron.beta:g}" if self.beta_logit is None else "learned"
+        delay = f", spike_delay={neuron.spike_delay}" if neuron.spike_delay else ""
+        return (
+            f"{write_layers([self.layer])}, beta={beta}, threshold={neuron.threshold:g}, surrogate={neuron.surrogate}"
+            + delay
+        )
 
     def plain_parameters(self) -> tuple[Tensor, Tensor] | None:
         """Return weight and bias where they are all there is to the projection: nobody hooked in or put in another."""
         projection = self.projection
         if not isinstance(projection, nn.Linear | nn.Conv2d) or projection.bias is None:
             return None
-        if _as_written(projection) != self.layer.projection or any(map(_is_changed, (self, projection))):
+        if _as_written(projection) != self.layer.projection or any(map(_is_changed, (self, projection, self.spikes))):
+            return None
+        if not (_is_plain(projection.weight) and _is_plain(projection.bias)):
             return None
         return projection.weight, projection.bias
 
@@ -147,9 +177,13 @@ def _as_written(projection: nn.Linear | nn.Conv2d) -> Dense | Convolution | None
     return Convolution(projection.out_channels, kernel, int(padding[0]))
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    return type(tensor) in PLAIN_TENSORS and tensor.layout == torch.strided
+
+
 def _is_changed(module: nn.Module) -> bool:
     """Whether calling a module does what others have put there."""
-    if "forward" in vars(module) or (isinstance(module, SpikingLayer) and type(module) is not SpikingLayer):
+    if "forward" in vars(module) or type(module) not in (SpikingLayer, Spikes, nn.Linear, nn.Conv2d):
         return True
     return any(
         hooks

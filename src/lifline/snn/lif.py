@@ -119,7 +119,7 @@ def lif_linear(
     check_arguments(current, num_steps, surrogate, spike_delay)
     check_projection(current, num_steps, weight, bias)
     beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
-    if not isinstance(threshold, Tensor) and len(weight) <= MAX_FUSED_OUTPUTS and _may_fuse(current):
+    if not isinstance(threshold, Tensor) and _may_fuse(current) and weight.shape[0] <= MAX_FUSED_OUTPUTS:
         row, order = _as_row(current, num_steps)
         projected, counts = torch.ops.lifline.lif_linear.default(
             row, _reordered(weight, current, num_steps, order), bias, _per_neuron(_in_order(beta, order), row),
@@ -198,7 +198,7 @@ def lif_conv(
     current, weight, bias = (at_least_float32(tensor) for tensor in (current, weight, bias))
     check_arguments(current, num_steps, surrogate, spike_delay)
     beta, threshold = beta_of(beta, current, num_steps), threshold_of(threshold, current, num_steps)
-    if not isinstance(threshold, Tensor) and pool <= MAX_POOL and current.numel() and _may_fuse(current):
+    if not isinstance(threshold, Tensor) and _may_fuse(current) and pool <= MAX_POOL and current.numel():
         neurons = current.shape[-3:]
         betas = beta.expand(neurons) if isinstance(beta, Tensor) else current.new_full(neurons, beta)
         pooled, counts, _ = torch.ops.lifline.lif_conv.default(

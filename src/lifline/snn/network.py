@@ -8,6 +8,7 @@ from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from lifline.choices import Coding
 from lifline.layers import Dense, HiddenLayer, Shapes, parse_layers, shapes_of
@@ -15,6 +16,7 @@ from lifline.snn.arguments import is_whole
 from lifline.snn.coding import latency_spikes, rate_spikes
 from lifline.snn.layer import SpikingLayer
 from lifline.snn.neuron import Lif
+from lifline.snn.surrogate import is_traced
 
 
 class Record(NamedTuple):
@@ -23,6 +25,10 @@ class Record(NamedTuple):
     spikes: Tensor
     membrane: Tensor
     hidden_counts: Sequence[Tensor]
+
+
+# So that torch.export.save can write what returns one: PyTorch asks for this by name.
+_pytree._register_namedtuple(Record, serialized_type_name="lifline.snn.Record")
 
 
 class SpikingNetwork(nn.Module):
@@ -74,10 +80,13 @@ class SpikingNetwork(nn.Module):
 
         Raises:
             LayersError: layers are not written so, or do not fit the image; the message goes on behind their name.
-            ValueError: there is no class, there are more or fewer neurons than layers, or one cannot learn its decay.
+            ValueError: there is no class, or no such shape of an image; there are more or fewer neurons than layers; or
+                one cannot learn its decay.
         """
         if not (is_whole(num_classes) and num_classes >= 1):
             raise ValueError(f"num_classes is {num_classes}; allowed is a whole number from 1")
+        if not (isinstance(input_shape, Sequence) and all(is_whole(side) and side >= 1 for side in input_shape)):
+            raise ValueError(f"input_shape is {input_shape}; allowed are (N,) and (C, H, W), whole numbers from 1")
         made = [*parse_layers(layers), HiddenLayer(Dense(num_classes))]
         shapes = [*shapes_of(layers, input_shape), Shapes((num_classes,), (num_classes,))]
         seen = [tuple(input_shape), *(each.neurons for each in shapes)]
@@ -114,6 +123,44 @@ class SpikingNetwork(nn.Module):
             steps = None  # from here on each step has a current of its own
         return Record(*self.layers[-1].fire(current, steps), hidden_counts)
 
+    def stream(
+        self,
+        images: Tensor,
+        membranes: Sequence[Tensor] | None = None,
+        num_steps: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Record, list[Tensor]]:
+        """Show the network the next part of a sequence: it goes on from where the part before ended.
+
+        Args:
+            images: as in `forward`.
+            membranes: what the call before returned; none for the first part.
+            num_steps: as in `forward`, of this part.
+            generator: as in `forward`.
+
+        Returns:
+            The record of this part, and each layer's membrane after it, `[B, *shape]`. Gradients reach the parts
+            before, unless it is detached.
+
+        Raises:
+            ValueError: as `forward`, or there are more or fewer membranes than layers, or of other shapes.
+        """
+        starts = [None] * len(self.layers) if membranes is None else membranes
+        if len(starts) != len(self.layers):
+            raise ValueError(f"there are {len(starts)} membranes; allowed is {len(self.layers)}: one for each layer")
+        seen, steps = self.encode(images, num_steps, generator)
+        last, hidden_counts = [], []
+        for layer, initial in zip(self.layers, starts, strict=True):
+            spikes, membrane = layer.fire(layer(seen), steps, initial)
+            last.append(membrane[-1])
+            hidden_counts.append(spikes.sum(0).flatten(1))
+            seen, steps = spikes, None
+        return Record(spikes, membrane, hidden_counts[:-1]), last
+
+    def extra_repr(self) -> str:
+        """What holds for all layers, as `print` shows it."""
+        return f"num_steps={self.num_steps}, coding={self.coding}"
+
     def encode(
         self, images: Tensor, num_steps: int | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, int | None]:
@@ -123,7 +170,8 @@ class SpikingNetwork(nn.Module):
         errors are those of `forward`.
         """
         num_axes = images.dim() - len(self.input_shape)  # before those of an image
-        if num_axes not in (1, 2) or tuple(images.shape[num_axes:]) != self.input_shape:
+        fits = num_axes in (1, 2) and (is_traced() or tuple(images.shape[num_axes:]) == self.input_shape)
+        if not fits:
             shape = ", ".join(map(str, self.input_shape))
             raise ValueError(
                 f"images have the shape {list(images.shape)}; allowed are [B, {shape}] and [T, B, {shape}]"
