@@ -35,6 +35,7 @@ def test_a_test_that_was_skipped_has_failed(tmp_path):
     assert "no hammer: this test should run" in output
 
 
+@pytest.mark.slow
 def test_a_module_that_was_skipped_has_failed(tmp_path):
     code, output = outcome(tmp_path, "import pytest\npytest.importorskip('no_such_module')")
     assert code == 2

@@ -123,7 +123,12 @@ def test_a_loop_uses_all_that_it_scans_and_calls_the_batch_by_the_graphs_name(ex
 
 
 @pytest.mark.parametrize(
-    ("coding", "decoding"), [("constant", "rate_membrane"), ("latency", "latency"), ("rate", "membrane")]
+    ("coding", "decoding"),
+    [
+        ("constant", "rate_membrane"),
+        pytest.param("latency", "latency", marks=pytest.mark.slow),
+        pytest.param("rate", "membrane", marks=pytest.mark.slow),
+    ],
 )
 def test_a_loop_of_steps_is_the_network_whatever_it_is_shown(params, test_images, monkeypatch, coding, decoding):
     monkeypatch.setattr("lifline.export.onnx.MAX_UNROLLED_STEPS", 0)

@@ -37,11 +37,11 @@ def figures_of(params, data, silent=False, **values):
     "values",
     [
         {},
-        {"layers": "3"},
-        {"layers": "40-30-20"},
+        *(
+            pytest.param(values, marks=pytest.mark.slow)
+            for values in ({"layers": "3"}, {"layers": "40-30-20"}, {"num_steps": 1}, {"num_steps": 60})
+        ),
         {"layers": "5C5-MP2-30"},
-        {"num_steps": 1},
-        {"num_steps": 60},
         {"silent": True},
     ],
 )
@@ -104,7 +104,7 @@ def test_a_training_is_drawn(epochs):
     assert figures != draw_training([report._replace(betas=[0.5, 0.9]) for report in reports])
 
 
-@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+@pytest.mark.parametrize("coding", ["constant", pytest.param("latency", marks=pytest.mark.slow), "rate"])
 def test_the_spikes_that_are_drawn_are_those_that_were_evaluated(params, test_images, monkeypatch, coding):
     drawn = []
     monkeypatch.setattr("lifline.figures.evaluation.draw_trace", lambda *given: drawn.append(given) or {})

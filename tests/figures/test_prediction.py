@@ -22,7 +22,9 @@ def predicted(num_classes, decided=1, name="class {}") -> Prediction:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (1, 8, 8), (3, 64, 2)])
-@pytest.mark.parametrize("num_classes", [2, 10, 47, 1000])
+@pytest.mark.parametrize(
+    "num_classes", [2, 10, *(pytest.param(number, marks=pytest.mark.slow) for number in (47, 1000))]
+)
 def test_images_of_any_shape_and_any_number_of_classes_are_drawn(shape, num_classes):
     image = np.random.default_rng(0).random(shape, dtype=np.float32)
     with Image.open(BytesIO(figure.draw_prediction(image, predicted(num_classes)))) as drawn:

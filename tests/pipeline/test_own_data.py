@@ -73,7 +73,7 @@ COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {"network.
         pytest.param(*FIFTY_PNGS, "constant", marks=pytest.mark.slow),
         pytest.param(*COLOURS, "constant", marks=pytest.mark.slow),
         (*FIFTY_PNGS, "latency"),
-        (*COLOURS, "rate"),
+        pytest.param(*COLOURS, "rate", marks=pytest.mark.slow),
     ],
 )
 def test_from_nothing_to_a_served_prediction(store, workspace, stage, write, shape, class_names, values, coding):

@@ -85,6 +85,7 @@ MANIPULATIONS = {
     ),
     "a photo": lambda image, i: encoded(photo(image, i), "JPEG"),
 }
+LIKE_OTHERS = ("enlarged unevenly", "a small JPEG", "wide margins", "hardly a margin", "a light frame", "two colours")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,10 @@ def originals(test_images):
     return test_images.images[:NUM_IMAGES, 0].numpy()
 
 
-@pytest.fixture(scope="module", params=MANIPULATIONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in MANIPULATIONS],
+)
 def found(request, originals):
     manipulate = MANIPULATIONS[request.param]
     return np.stack([read_digit(manipulate(image, i)) for i, image in enumerate(originals)])

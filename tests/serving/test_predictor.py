@@ -68,7 +68,7 @@ def test_a_prediction_holds_the_spikes_of_all_layers(model, predictor, test_imag
     np.testing.assert_array_equal(prediction.hidden_spikes, np.concatenate([first[:, 0], second[:, 0]], axis=1))
 
 
-@pytest.mark.parametrize("coding", ["constant", "rate"])
+@pytest.mark.parametrize("coding", ["constant", pytest.param("rate", marks=pytest.mark.slow)])
 def test_many_images_are_decided_on_as_each_alone(tmp_path_factory, params, model, test_images, coding):
     path = model if coding == "constant" else untrained_model(tmp_path_factory, params, MNIST, coding)
     predictor = Predictor(str(path))

@@ -214,7 +214,7 @@ def test_details_are_each_spike_and_the_image(url, predictor, pictures):
         np.testing.assert_array_equal(hidden, prediction.hidden_spikes)
 
 
-@pytest.mark.parametrize("dataset", [COLOURED, SMALL], ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", [COLOURED, pytest.param(SMALL, marks=pytest.mark.slow)], ids=lambda it: it.name)
 def test_a_picture_for_another_data_set_gets_its_class_and_image(tmp_path_factory, params, dataset):
     predictor = Predictor(str(untrained_model(tmp_path_factory, params, dataset)))
     channels, height, width = dataset.shape

@@ -118,6 +118,7 @@ def test_evidence_for_the_best_of_many_is_stronger_than_for_one(store, export, l
     assert "is version 2" in lifline("champion", "--version", "2")[1]
 
 
+@pytest.mark.slow
 def test_what_the_champion_decided_is_read_once(store, export, lifline, monkeypatch):
     """The store is locked meanwhile, and a server may be far."""
     export(0.9)
@@ -241,7 +242,12 @@ def test_data_that_has_changed_under_its_name_is_other_data(store, export, lifli
     ("without", "told", "which"),
     [
         (["2"], "version 1 ('mnist'): 1 of 'mnist' with unknown images; `dvc repro`", "version 2"),
-        (["1"], "version 1 ('mnist' with unknown images): 1 of 'mnist'; `dvc repro`", "the champion"),
+        pytest.param(
+            ["1"],
+            "version 1 ('mnist' with unknown images): 1 of 'mnist'; `dvc repro`",
+            "the champion",
+            marks=pytest.mark.slow,
+        ),
         (["1", "2"], "version 1 ('mnist' with unknown images): 1 of 'mnist' with unknown images; `dvc repro`", "each"),
     ],
 )
@@ -284,6 +290,7 @@ def test_a_lost_server_is_no_unknown_data(store, export, lifline, monkeypatch):
     assert "with version 2 (unknown data): 1 of unknown data with other images" in lifline("champion")[1]
 
 
+@pytest.mark.slow
 def test_each_run_is_looked_up_once(store, export, lifline, monkeypatch):
     for brightness in (1, 2, 3):
         export(0.9, brightness=brightness, data=f"images {brightness}")

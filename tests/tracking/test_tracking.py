@@ -362,6 +362,7 @@ def test_what_killed_processes_left_is_cleared_away(store, params, workspace):
     assert left.read_text() == "sqlite:////nowhere/mlflow.db"  # of which this store knows nothing
 
 
+@pytest.mark.slow
 def test_a_run_ends_though_one_that_held_it_too_was_killed(store, params):
     program = (
         "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
@@ -380,7 +381,7 @@ def left_by_a_dead_process(client, run, status):
     client.set_tag(run.run_id, "holder.0123", f"{status} elsewhere")
 
 
-@pytest.mark.parametrize("holders", [[], ["0123"], ["0123", "4567"]])
+@pytest.mark.parametrize("holders", [[], pytest.param(["0123"], marks=pytest.mark.slow), ["0123", "4567"]])
 def test_a_trials_run_ends_whoever_holds_it(store, params, holders):
     with tracking.study_run(params, "a") as study:
         trial = tracking.start_trial_run(study, params, 0)
@@ -519,6 +520,7 @@ def test_a_run_that_cannot_be_closed_is_closed_by_the_next(store, params, monkey
     assert [run.info.status for run in all_runs(store)] == ["KILLED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_run_that_its_process_never_closes_is_closed_by_the_next(store, params, workspace):
     program = (
         "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"

@@ -2,6 +2,8 @@
 
 import reprlib
 import warnings
+from copy import deepcopy
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -29,6 +31,11 @@ def parse_yaml(content: bytes) -> Any:
         ParamsError: it is not valid, too long, nested too deeply, or its aliases make too much of it. The message
             goes on where the document's name ends: `is not valid YAML: ...`.
     """
+    return deepcopy(_values_of(content))
+
+
+@lru_cache(maxsize=32)  # each run reads all presets for its name, and a study has many runs
+def _values_of(content: bytes) -> Any:
     if len(content) > MAX_BYTES:
         raise ParamsError(f"has more than {MAX_BYTES} bytes")
     yaml = YAML(typ="safe", pure=True)
