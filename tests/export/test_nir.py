@@ -182,6 +182,13 @@ def test_another_module_in_a_layers_place_is_refused(params):
         to_nir(network, {})
 
 
+def test_another_module_in_the_place_of_spikes_is_refused(params):
+    network = untrained(small(params)).network
+    network.layers[0].spikes = torch.nn.Dropout()
+    with pytest.raises(ModelError, match="spikes of layer 1 go through Dropout or a hook"):
+        to_nir(network, {})
+
+
 def test_a_learned_decay_is_written_as_a_number(params):
     network = untrained(small(params, learn_beta=True, beta=0.5)).network
     assert to_nir(network, {}).nodes["lif_1"].tau[0] == 1e-4 / (1 - network.layers[0].decay())

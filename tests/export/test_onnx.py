@@ -122,6 +122,16 @@ def test_a_loop_uses_all_that_it_scans_and_calls_the_batch_by_the_graphs_name(ex
         assert {value.name for value in body.input} <= {name for node in body.node for name in node.input}
 
 
+def test_a_loop_sends_spikes_through_what_is_put_in_their_place(params):
+    network = untrained(small(params, layers="20-15"), seed=4).network
+    network.layers[0].spikes = torch.nn.Threshold(2.0, 0.0)  # none gets through
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        spikes, membrane = trace_in_loop(network, images)
+    assert spikes[0].sum() == 0
+    torch.testing.assert_close(membrane, trace(network, images)[-1].membrane)
+
+
 @pytest.mark.parametrize(
     ("coding", "decoding"),
     [

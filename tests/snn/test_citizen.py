@@ -172,6 +172,8 @@ def test_torchscript_of_a_network_warns_of_nothing_that_it_decides_by(recwarn, l
     network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, Lif(0.8, 0.3), NUM_STEPS, seed=1).frozen()
     torch.jit.trace(lambda images: network(images).membrane, normal(3, 1, 8, 8), check_trace=False)
     assert [warning for warning in recwarn if warning.category is torch.jit.TracerWarning] == []
+    with pytest.raises(ValueError, match="images have the shape"):
+        torch.jit.trace(lambda images: network(images).membrane, normal(3, 8, 8, 1), check_trace=False)
 
 
 @pytest.mark.slow
@@ -417,7 +419,6 @@ def test_vmap_runs_each_alone_and_gives_gradients_of_each():
     torch.testing.assert_close(around, gradients)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # PyTorch's own
 @pytest.mark.parametrize("layers", ["4C3-MP2-5C2", "4C3p1-AP2-7"])
 def test_gradients_of_each_image_sum_up_to_autograds_in_convolutions_too(layers):
     network = SpikingNetwork.from_layers(layers, (1, 8, 8), 4, Lif(0.8, 0.3), NUM_STEPS, seed=1)
@@ -433,6 +434,7 @@ def test_gradients_of_each_image_sum_up_to_autograds_in_convolutions_too(layers)
         torch.testing.assert_close(of_each[name].sum(0), parameter.grad, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # PyTorch's own
 def test_jacobians_backward_and_forward_are_autograds():
     current = normal(3, 2, 2)
     function = lambda current: lif(current, 0.9, 0.5)  # noqa: E731
@@ -641,6 +643,13 @@ def test_membranes_that_do_not_fit_are_refused(membranes, message):
     _, given = network.stream(images)
     with pytest.raises(ValueError, match=re.escape(message)):
         network.stream(images, membranes(given))
+
+
+def test_an_image_that_is_shown_whole_has_no_next_part():
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.9, 0.5), NUM_STEPS, coding="latency")
+    network.stream(normal(NUM_STEPS, 3, 12))
+    with pytest.raises(ValueError, match="coding is latency, which shows an image whole"):
+        network.stream(torch.rand(3, 12))
 
 
 def test_an_initial_membrane_by_hand():

@@ -57,6 +57,12 @@ def test_spikes_are_seen_where_a_hook_is(network, images, place):
     assert seen[0].sum() > 0
 
 
+def test_who_looks_at_the_outputs_spikes_changes_nothing_before_them(network, images, monkeypatch):
+    network.layers[-1].spikes.register_forward_hook(lambda *_: None)
+    monkeypatch.setattr("lifline.snn.layer.lif_spikes", None)  # hidden spikes are not stored
+    assert network(images).spikes.sum() > 0
+
+
 @pytest.mark.parametrize("layers", ["30-20", "3C3-MP2-5C3-MP2"])
 def test_spikes_go_through_what_is_put_in_their_place(layers):
     network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
@@ -85,12 +91,14 @@ class Doubled(torch.Tensor):
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("layers", ["30-20", "3C3-MP2-5C3-MP2"])
 def test_a_weight_with_products_of_its_own_is_asked(layers, place):
-    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.1), 5, seed=1)
+    network = SpikingNetwork.from_layers(layers, (1, 14, 14), 4, Lif(0.9, 0.3), 5, seed=1)
     images = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
     projection = network.layers[place].projection
     weight = projection.weight.detach()
+    plain = network(images).membrane
     projection.weight = nn.Parameter(2 * weight)
     expected = network(images).membrane
+    assert not torch.allclose(expected, plain)
     projection.weight = nn.Parameter(weight.as_subclass(Doubled))
     torch.testing.assert_close(network(images).membrane, expected)
 
@@ -238,7 +246,8 @@ def test_a_convolution_is_in_full_precision_beside_autocast_as_the_reference_is(
         ({"num_steps": 2.5}, "num_steps is 2.5; allowed is a whole number from 1"),
         ({"num_classes": 0}, "num_classes is 0; allowed is a whole number from 1"),
         ({"layers": 1000}, "is 1000; allowed are parts joined by -"),
-        ({"input_shape": 28}, "input_shape is 28; allowed are (N,) and (C, H, W), whole numbers from 1"),
+        ({"input_shape": 28}, "input_shape is 28; allowed are whole numbers from 1, such as (1, 28, 28)"),
+        ({"input_shape": ()}, "input_shape is (); allowed are"),
         ({"input_shape": (1, 28.0, 28)}, "input_shape is (1, 28.0, 28); allowed are"),
         ({"input_shape": (0, 28, 28)}, "input_shape is (0, 28, 28); allowed are"),
         ({"layers": "4C3", "input_shape": (28, 28)}, "is '4C3'; allowed for images of 28 x 28 are neurons alone"),

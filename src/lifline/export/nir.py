@@ -87,6 +87,11 @@ def _check(layer: SpikingLayer, number: int) -> None:
             f"layer {number} is {type(layer.projection).__name__} with something put in place or around it; NIR takes "
             "projections as network.layers writes them"
         )
+    if layer.has_seen_spikes():
+        raise ModelError(
+            f"spikes of layer {number} go through {type(layer.spikes).__name__} or a hook; allowed in NIR is Spikes() "
+            "alone"
+        )
     if pooling and pooling.kind == "max":
         raise ModelError(
             f"layer {number} has max pooling, MP{pooling.size}, for which NIR has no node; allowed is average pooling, "

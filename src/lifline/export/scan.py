@@ -48,4 +48,4 @@ def _fire(layer: SpikingLayer, current: Tensor, num_steps: int | None, with_memb
     # A Scan needs what changes by the step, and tract that it is used: where the current does not, the threshold does.
     each_step = current if num_steps is None else torch.full((num_steps,), neuron.threshold)
     _, given = scan(step, (silent, silent.clone()), each_step)
-    return tuple(given)
+    return (layer.spikes(given[0]), *given[1:])

@@ -107,10 +107,11 @@ class SpikingLayer(nn.Module):
     def fire_into(self, following: "SpikingLayer", current: Tensor, num_steps: int | None) -> tuple[Tensor, Tensor]:
         """Return the current of the following layer, `[T, B, *its shape]`, and how often each neuron fired, `[B, N]`.
 
+        Counts are the sums of what `spikes` gives, where somebody put another module there.
         A plain projection is computed together with the neurons where that is faster: spikes are not stored then.
         """
         options = self.neuron_options | {"num_steps": num_steps}
-        is_seen = _is_changed(self.spikes)
+        is_seen = self.has_seen_spikes()
         plain, (projection, pooling) = None if is_seen else following.plain_parameters(), following.layer
         at_most = MAX_FUSED_OUTPUTS_BESIDE_HALVES if is_autocast(current.device.type) else MAX_FUSED_OUTPUTS
         if plain and isinstance(projection, Dense) and projection.num_neurons <= at_most:
@@ -125,6 +126,10 @@ class SpikingLayer(nn.Module):
                 counts = spikes.sum(0)
             projected = following(spikes)
         return projected, counts.flatten(1)
+
+    def has_seen_spikes(self) -> bool:
+        """Whether somebody hooked into `spikes`, or put another module there."""
+        return _is_changed(self.spikes)
 
     def extra_repr(self) -> str:
         """The layer in the field's notation, and its neurons, as `print` shows them."""
@@ -141,7 +146,7 @@ class SpikingLayer(nn.Module):
         projection = self.projection
         if not isinstance(projection, nn.Linear | nn.Conv2d) or projection.bias is None:
             return None
-        if _as_written(projection) != self.layer.projection or any(map(_is_changed, (self, projection, self.spikes))):
+        if _as_written(projection) != self.layer.projection or any(map(_is_changed, (self, projection))):
             return None
         if not (_is_plain(projection.weight) and _is_plain(projection.bias)):
             return None

@@ -1,6 +1,7 @@
 """The network: layers of leaky integrate-and-fire neurons, one after another."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -85,11 +86,12 @@ class SpikingNetwork(nn.Module):
         """
         if not (is_whole(num_classes) and num_classes >= 1):
             raise ValueError(f"num_classes is {num_classes}; allowed is a whole number from 1")
-        if not (isinstance(input_shape, Sequence) and all(is_whole(side) and side >= 1 for side in input_shape)):
-            raise ValueError(f"input_shape is {input_shape}; allowed are (N,) and (C, H, W), whole numbers from 1")
+        sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+        if not (sides and all(is_whole(side) and side >= 1 for side in sides)):
+            raise ValueError(f"input_shape is {input_shape}; allowed are whole numbers from 1, such as (1, 28, 28)")
         made = [*parse_layers(layers), HiddenLayer(Dense(num_classes))]
-        shapes = [*shapes_of(layers, input_shape), Shapes((num_classes,), (num_classes,))]
-        seen = [tuple(input_shape), *(each.neurons for each in shapes)]
+        shapes = [*shapes_of(layers, sides), Shapes((num_classes,), (num_classes,))]
+        seen = [sides, *(each.neurons for each in shapes)]
         neurons = [neuron] * len(made) if isinstance(neuron, Lif) else neuron
         if len(neurons) != len(made):
             raise ValueError(f"there are {len(neurons)} neurons; allowed is 1, or {len(made)}: one for each layer")
@@ -132,6 +134,8 @@ class SpikingNetwork(nn.Module):
     ) -> tuple[Record, list[Tensor]]:
         """Show the network the next part of a sequence: it goes on from where the part before ended.
 
+        All parts together are the whole to the rounding of the layers' products, which `forward` fuses with neurons.
+
         Args:
             images: as in `forward`.
             membranes: what the call before returned; none for the first part.
@@ -143,8 +147,11 @@ class SpikingNetwork(nn.Module):
             before, unless it is detached.
 
         Raises:
-            ValueError: as `forward`, or there are more or fewer membranes than layers, or of other shapes.
+            ValueError: as `forward`; there are more or fewer membranes than layers, or of other shapes; or images
+                without steps are coded by latency, which would begin anew in each part.
         """
+        if self.coding == "latency" and images.dim() == 1 + len(self.input_shape):
+            raise ValueError("coding is latency, which shows an image whole; allowed in a stream are images with steps")
         starts = [None] * len(self.layers) if membranes is None else membranes
         if len(starts) != len(self.layers):
             raise ValueError(f"there are {len(starts)} membranes; allowed is {len(self.layers)}: one for each layer")
@@ -152,7 +159,7 @@ class SpikingNetwork(nn.Module):
         last, hidden_counts = [], []
         for layer, initial in zip(self.layers, starts, strict=True):
             spikes, membrane = layer.fire(layer(seen), steps, initial)
-            last.append(membrane[-1])
+            last.append(membrane[-1].clone())
             hidden_counts.append(spikes.sum(0).flatten(1))
             seen, steps = spikes, None
         return Record(spikes, membrane, hidden_counts[:-1]), last
@@ -170,8 +177,7 @@ class SpikingNetwork(nn.Module):
         errors are those of `forward`.
         """
         num_axes = images.dim() - len(self.input_shape)  # before those of an image
-        fits = num_axes in (1, 2) and (is_traced() or tuple(images.shape[num_axes:]) == self.input_shape)
-        if not fits:
+        if num_axes not in (1, 2) or _sizes(images)[num_axes:] != self.input_shape:
             shape = ", ".join(map(str, self.input_shape))
             raise ValueError(
                 f"images have the shape {list(images.shape)}; allowed are [B, {shape}] and [T, B, {shape}]"
@@ -200,3 +206,12 @@ class SpikingNetwork(nn.Module):
         if self.coding == "rate":
             return rate_spikes(pixels, num_steps, generator), None
         return pixels, num_steps
+
+
+def _sizes(images: Tensor) -> tuple[int, ...]:
+    """The shape, as numbers: under `torch.jit.trace` sizes are tensors, of which to take the value is to warn."""
+    if not is_traced():
+        return tuple(images.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return tuple(map(int, images.shape))

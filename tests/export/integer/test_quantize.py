@@ -121,6 +121,10 @@ def test_what_others_have_put_in_a_layers_place_is_refused():
     network.layers[0].projection = nn.Sequential(network.layers[0].projection, nn.Dropout())
     with pytest.raises(ModelError, match="hidden_1 computes other than"):
         quantize(network, "rate")
+    network = random_network("6", (1, 4, 4))
+    network.layers[0].spikes = nn.Dropout()
+    with pytest.raises(ModelError, match="hidden_1 computes other than"):
+        quantize(network, "rate")
 
 
 def test_quantizing_leaves_the_network_alone():

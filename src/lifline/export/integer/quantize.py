@@ -80,7 +80,7 @@ def _quantized(name: str, layer: SpikingLayer, largest_input: int, num_steps: in
 
 def _real(name: str, layer: SpikingLayer) -> _Real:
     parameters = layer.plain_parameters()
-    if parameters is None:
+    if parameters is None or layer.has_seen_spikes():
         raise ModelError(f"{name} computes other than its layers are written; allowed is what they say")
     weights, bias = (parameter.detach().cpu().double().numpy() for parameter in parameters)
     if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
