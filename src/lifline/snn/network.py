@@ -213,5 +213,5 @@ def _sizes(images: Tensor) -> tuple[int, ...]:
     if not is_traced():
         return tuple(images.shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         return tuple(map(int, images.shape))
