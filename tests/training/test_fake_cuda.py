@@ -1,47 +1,90 @@
-"""A training step as a GPU would see it, without one: with fake tensors, what mixes devices or reads a value raises."""
+"""An epoch as a GPU would see it, without one: with fake tensors, what mixes devices or reads a value raises."""
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lifline.data import augmentation
-from lifline.data.batches import as_input
+from lifline.data.images import LabelledImages
 from lifline.models.model import new_network
-from lifline.snn import decode
+from lifline.training import fit
 from lifline.training.centring import Centring
 from lifline.training.objective import make_loss
-from lifline.training.optimizer import Adam
 from tests.conftest import MNIST, changed
 from tests.snn.test_citizen import walk_back
 
-BATCH = 8
+BATCH, NUM_BATCHES = 8, 3
+EVERYTHING = {"rotation": 8.0, "shift": 1.0, "elastic": 0.5, "flip": True}
+
+
+def walk_back_into_leaves(loss):
+    """What `loss.backward()` does."""
+    leaves = {id(parameter): parameter for parameter in leaves_of(loss)}
+    for number, gradient in walk_back([loss]).items():
+        leaves[number].grad = gradient
+
+
+def leaves_of(loss):
+    unseen, seen = [loss.grad_fn], set()
+    while unseen:
+        node = unseen.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        unseen.extend(before for before, _ in node.next_functions)
+
+
+@pytest.fixture(autouse=True)
+def without_a_basis_of_another_kind():
+    augmentation._basis.cache_clear()
+    yield
+    augmentation._basis.cache_clear()
+
+
+def an_epoch(params, monkeypatch, on_step=lambda step: None):
+    """Take the steps of a training's own epoch on images that are on CUDA, as all else is then."""
+    monkeypatch.setattr(torch.Tensor, "backward", walk_back_into_leaves)
+    params = changed(params, train={"batch_size": BATCH})
+    with torch.device("cuda"):
+        state = fit.TrainingState(new_network(params.network, MNIST, seed=0), seed=0)
+    images = torch.zeros(BATCH * NUM_BATCHES, 1, 28, 28, dtype=torch.uint8, device="cuda")
+    labels = torch.zeros(BATCH * NUM_BATCHES, dtype=torch.int64, device="cuda")
+    centring = Centring(state.network, images) if params.train.centre_inputs else None
+    loss = make_loss(params.train)
+    return state, fit._epoch(state, LabelledImages(images, labels), params, loss, centring, on_step)
 
 
 @pytest.mark.parametrize("loss", ["membrane_ce", "count_ce", "rate_ce", "rate_mse"])
 @pytest.mark.parametrize("layers", ["30", "30-2000-20", "4C5-MP2-6C3p1-AP2-20", "4C5-MP2-6C3-MP2"])
-def test_a_step_on_cuda_stays_on_the_device_and_waits_for_nothing(params, layers, loss):
-    augmented = {"rotation": 8.0, "shift": 1.0, "elastic": 0.5, "flip": True}
+def test_an_epoch_on_cuda_stays_on_the_device_and_waits_for_nothing(params, monkeypatch, layers, loss):
+    monkeypatch.setattr(fit, "_check_finite", lambda *_: None)  # these two wait, once an epoch
+    monkeypatch.setattr(fit, "_check_betas", lambda *_: None)
     params = changed(
         params,
         network={"layers": layers, "num_steps": 4, "learn_beta": True},
-        train={"loss": loss, "spike_penalty": 0.1},
-        augmentation=augmented,
+        train={"loss": loss, "spike_penalty": 0.1, "centre_inputs": True},
+        augmentation=EVERYTHING,
     )
-    augmentation._basis.cache_clear()
     with FakeTensorMode():
-        with torch.device("cuda"):
-            network = new_network(params.network, MNIST, seed=0)
-        adam = Adam(network)
-        images = torch.zeros(BATCH, 1, 28, 28, dtype=torch.uint8, device="cuda")
-        labels = torch.zeros(BATCH, dtype=torch.int64, device="cuda")
-        shown = augmentation.augment(as_input(images), params.augmentation, torch.Generator())
-        record = network(shown)
-        value = make_loss(params.train)(record, labels)
-        gradients = walk_back([value])
-        for parameter in network.parameters():
-            parameter.grad = gradients[id(parameter)]
-            assert (parameter.grad.device, parameter.grad.shape) == (parameter.device, parameter.shape)
-        adam.step(1e-3, Centring(network, images))
-        num_correct = (decode(record, params.network.decoding) == labels).sum()
-        assert all(each.device.type == "cuda" for each in (*record[:2], *record.hidden_counts, value, num_correct))
-    augmentation._basis.cache_clear()
+        state, steps = an_epoch(params, monkeypatch)
+    assert [step.iteration for step in steps] == [1, 2, 3]
+    assert all(each.device.type == "cuda" for step in steps for each in (step.loss, step.num_correct))
+    for parameter in state.network.parameters():
+        assert (parameter.grad.device, parameter.grad.shape) == (parameter.device, parameter.shape)
+
+
+@pytest.mark.parametrize("network", [{"coding": "latency"}, {"num_steps": 1}])
+def test_images_coded_by_latency_and_single_steps_stay_there_too(params, monkeypatch, network):
+    monkeypatch.setattr(fit, "_check_finite", lambda *_: None)
+    monkeypatch.setattr(fit, "_check_betas", lambda *_: None)
+    params = changed(params, network={"layers": "30", "num_steps": 4} | network)
+    with FakeTensorMode():
+        _, steps = an_epoch(params, monkeypatch)
+    assert all(step.loss.device.type == "cuda" for step in steps)
+
+
+def test_what_waits_for_the_device_is_seen(params, monkeypatch):
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        an_epoch(changed(params, network={"layers": "30", "num_steps": 4}), monkeypatch, lambda step: step.loss.item())
