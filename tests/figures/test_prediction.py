@@ -34,6 +34,15 @@ def test_images_of_any_shape_and_any_number_of_classes_are_drawn(shape, num_clas
     assert (np.ptp(colours, axis=-1).max() > 50) == (shape[0] == 3)
 
 
+@pytest.mark.parametrize("image", [np.float32([[0.9, 0.88]]), np.float32([[0.1, 0.12]]), np.uint8([[230, 225]])])
+def test_an_image_is_shown_as_bright_as_it_is(image):
+    shape, scale = (1, 2, 2), 255 if image.dtype == np.uint8 else 1
+    with Image.open(BytesIO(figure.draw_prediction(np.broadcast_to(image, shape), predicted(10)))) as drawn:
+        grey = np.asarray(drawn.convert("L"))[:, : drawn.width // 5]
+    middle = np.median(grey[grey.shape[0] // 3 : grey.shape[0] // 2, grey.shape[1] // 3 : -grey.shape[1] // 3])
+    assert abs(middle - 255 * image.mean() / scale) < 8
+
+
 def test_long_names_leave_room_for_what_is_drawn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns where axes have no room

@@ -10,7 +10,7 @@ from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import Evaluation, Mistake, mistakes
 from lifline.evaluation.report import Stop
 from lifline.figures.network import draw_trace, draw_weights
-from lifline.figures.style import BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, short, show_images
+from lifline.figures.style import AS_IT_IS, BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, short, show_images
 from lifline.models.model import Model, run_over
 from lifline.snn.trace import trace
 
@@ -86,7 +86,7 @@ def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[s
         names = [short(name, MAX_IN_TITLE) for name in class_names]
         between = " " if max(map(len, names)) <= MAX_UPRIGHT else "\n"
         titles = [f"{names[each.label]} as{between}{names[each.decided]}, {each.confidence:.0%}" for each in shown]
-        show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, cmap="gray_r")
+        show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, **AS_IT_IS)
         axis.set_title("Most confident mistakes, with the share of the output spikes that the decision got")
     return figures
 

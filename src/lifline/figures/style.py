@@ -25,6 +25,9 @@ STYLE: dict[Any, Any] = {
 }
 DOTS_PER_INCH = 120
 BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.7"
+AS_IT_IS: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+"""How images are shown: bright where they are bright, pale where they are pale."""
+
 SIZE = (8, 4.5)
 """Inches."""
 
@@ -56,13 +59,14 @@ def as_png(figure: Figure) -> bytes:
 
 
 def as_picture(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image `[C, H, W]` as matplotlib takes it: `[H, W]`, or `[H, W, 3]` where it has colours."""
-    return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    """Return an image `[C, H, W]`, uint8 or in [0, 1], as matplotlib takes it: `[H, W]`, or `[H, W, 3]` of colours."""
+    shown = image / np.float32(255) if image.dtype == np.uint8 else image
+    return shown[0] if len(shown) == 1 else np.moveaxis(shown, 0, -1)
 
 
 def show_image(axis: Axes, image: NDArray[Any], title: str) -> None:
     """Show an image `[C, H, W]`."""
-    axis.imshow(as_picture(image), cmap="gray_r")
+    axis.imshow(as_picture(image), **AS_IT_IS)
     axis.set_title(title)
     axis.axis("off")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -31,7 +32,9 @@ def read_space(params: Params) -> dict[str, BaseDistribution]:
     varied = [name for name in params.flat() if not name.startswith(NOT_VARIED)]
     for name, entry in space.items():
         if name not in varied:
-            raise ParamsError(f"tune.space.{shortened(name)[1:-1]} is unknown; allowed are {', '.join(varied)}")
+            near = [] if name in params.flat() else get_close_matches(name, varied, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise ParamsError(f"tune.space.{shortened(name)[1:-1]} is unknown{meant}; allowed are {', '.join(varied)}")
         if not _has_shape(entry):  # before any of it is copied: what YAML's aliases repeat may fill the memory
             raise ParamsError(f"tune.space.{name} is {shortened(entry)}; allowed is {SHAPES}")
     try:
