@@ -63,7 +63,7 @@ def test_the_projects_space_is_beta_learning_rate_and_steps():
 @pytest.mark.parametrize(
     ("name", "entry", "message"),
     [
-        ("network.betta", {"low": 0, "high": 1}, "tune.space.network.betta is unknown (did you mean network.beta?); allowed"),
+        ("network.betta", {"low": 0, "high": 1}, "tune.space.network.betta is unknown (did you mean network.beta?)"),
         ("data.validation_size", {"low": 1, "high": 9}, "tune.space.data.validation_size is unknown; allowed are"),
         ("train.seed", {"low": 1, "high": 9}, "tune.space.train.seed is unknown"),
         (
