@@ -79,7 +79,8 @@ def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
     lifline("init", str(tmp_path))
     command = ["make", "--dry-run", "--no-print-directory", "repro"]  # which says where it is if make runs the suite
     recipe = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    venv, new_enough, requirements, *_ = recipe.splitlines()
+    told, venv, new_enough, requirements, *_ = recipe.splitlines()
+    assert "Setting up .venv: some 7 GB on disk" in told
     assert venv.endswith("-m venv .venv")
     assert new_enough.endswith("pip install 'pip>=24.1'")  # 24.0 takes git+file:///clone for a path
     assert requirements == "pip install -r requirements.txt"
