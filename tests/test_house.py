@@ -212,6 +212,7 @@ def test_nothing_happens_at_import_but_definitions():
     }
     assert acts == {
         "__init__.py": "settle(THREADS)",
+        "snn/network.py": "_pytree._register_namedtuple(Record, serialized_type_name='lifline.snn.Record')",
         "tracking/__init__.py": "settle(MLFLOW)",
         "tuning/__init__.py": "settle(STUDIES)",
     }

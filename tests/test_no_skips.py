@@ -42,6 +42,7 @@ def test_a_module_that_was_skipped_has_failed(tmp_path):
     assert "could not import 'no_such_module'" in output
 
 
+@pytest.mark.slow
 def test_what_the_machine_cannot_do_may_be_skipped(tmp_path):
     mark = f"pytest.mark.parametrize('why', {ALLOWED_SKIPS})"
     code, output = outcome(tmp_path, f"import pytest\n@{mark}\ndef test_it(why): pytest.skip(why)")
