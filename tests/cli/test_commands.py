@@ -53,6 +53,11 @@ def test_a_proposal_ends_with_its_question_mark(lifline):
     assert err == "error: No such command 'presets'. Did you mean 'preset'? `lifline --help` tells what there is\n"
 
 
+def test_an_option_tells_its_choices_in_plain_words(lifline):
+    err = lifline("tune", "--cost", "spikes")[2]
+    assert "'--cost': 'spikes' is not one of 'synaptic_operations', " in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [

@@ -25,6 +25,11 @@ def test_a_p_that_no_float_can_hold_is_told_to_be_small():
     assert ", p 0.5, exact" in Evidence(10_000, 2, 0).describe(0.01)
 
 
+@pytest.mark.parametrize(("gained", "told"), [(1, "1 image gained, 2 lost"), (1_200, "1,200 images gained, 2 lost")])
+def test_one_image_is_told_as_one(gained, told):
+    assert f": {told}, of 10,000)" in Evidence(10_000, gained, 2).describe(0.01)
+
+
 def test_the_interval_holds_the_true_difference_as_often_as_it_says():
     generator = np.random.default_rng(0)
     for level, only_second in ((0.05, 0.003), (0.05, 0.0005), (0.2, 0.01)):

@@ -54,7 +54,7 @@ def _run() -> None:
     try:
         exit_code = commands()(standalone_mode=False, prog_name=NAME)
     except typer.TyperException as error:
-        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
+        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".").replace("Value error, ", "")
         command = context.command_path if context else " ".join([NAME, *_command_asked_for()])
         end = " " if message.endswith("?") else "; "
         raise LiflineError(f"{message}{end}`{command} --help` tells what there is") from None

@@ -62,9 +62,10 @@ class Evidence(NamedTuple):
         interval = f"{100 * (1 - level):.4g}% interval {100 * low:+.2f} to {100 * high:+.2f}"
         p_value = self.p_value
         told = f"p {p_value:.2g}" if p_value else f"p < {SMALLEST_P}"
+        gained = "1 image" if self.num_gained == 1 else f"{self.num_gained:,} images"
         return (
             f"{100 * self.difference:+.2f} points ({interval}, {told}, exact McNemar: "
-            f"{self.num_gained:,} images gained, {self.num_lost:,} lost, of {self.num_images:,})"
+            f"{gained} gained, {self.num_lost:,} lost, of {self.num_images:,})"
         )
 
     @property
