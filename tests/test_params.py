@@ -8,6 +8,7 @@ from ruamel.yaml.compat import ordereddict
 
 from lifline.errors import ParamsError
 from lifline.params import all_fields, read_params
+from lifline.params.document import parse_yaml
 from tests.conftest import write_tutorial_params
 
 with TemporaryDirectory() as folder:
@@ -308,3 +309,9 @@ def test_inputs_are_centred_by_pixels_not_by_the_times_of_their_spikes(tmp_path)
     centred = TEXT.replace("centre_inputs: false", "centre_inputs: true")
     message = "train.centre_inputs is true; allowed is false where network.coding is latency"
     assert message in reading(tmp_path, centred.replace("coding: constant", "coding: latency"))
+
+
+def test_values_that_were_changed_are_not_those_of_the_next_reading():
+    first = parse_yaml(b"a: {b: [1, 2]}")
+    first["a"]["b"].append(3)
+    assert parse_yaml(b"a: {b: [1, 2]}") == {"a": {"b": [1, 2]}}

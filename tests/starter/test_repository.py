@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from lifline.errors import LiflineError
 from lifline.evaluation.report import EvaluationReport
 from lifline.presets import change_params
+from lifline.serving.sources import DRAWN_SUFFIX
 from lifline.starter import repository
 from lifline.starter.pin import changed_files
 from tests.conftest import ROOT, assert_one_line_error
@@ -84,6 +86,15 @@ def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
     assert venv.endswith("-m venv .venv")
     assert new_enough.endswith("pip install 'pip>=24.1'")  # 24.0 takes git+file:///clone for a path
     assert requirements == "pip install -r requirements.txt"
+
+
+def test_what_predict_draws_beside_pictures_is_no_data_for_dvc(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    for folder in (ROOT, tmp_path):
+        picture = folder / "data/pictures/train/cat/1.png"
+        with Repo(str(folder)) as repo:
+            assert repo.dvcignore.is_ignored_file(f"{picture}{DRAWN_SUFFIX}")
+            assert not repo.dvcignore.is_ignored_file(str(picture))
 
 
 def test_its_readme_adds_images_to_dvc_before_git_has_them(quick, lifline, tmp_path):

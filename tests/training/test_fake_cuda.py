@@ -46,6 +46,8 @@ def without_a_basis_of_another_kind():
 def an_epoch(params, monkeypatch, on_step=lambda step: None):
     """Take the steps of a training's own epoch on images that are on CUDA, as all else is then."""
     monkeypatch.setattr(torch.Tensor, "backward", walk_back_into_leaves)
+    for check in ("_check_finite", "_check_betas"):  # these wait, once an epoch
+        monkeypatch.setattr(fit, check, lambda *_: None)
     params = changed(params, train={"batch_size": BATCH})
     with torch.device("cuda"):
         state = fit.TrainingState(new_network(params.network, MNIST, seed=0), seed=0)
@@ -59,8 +61,6 @@ def an_epoch(params, monkeypatch, on_step=lambda step: None):
 @pytest.mark.parametrize("loss", ["membrane_ce", "count_ce", "rate_ce", "rate_mse"])
 @pytest.mark.parametrize("layers", ["30", "30-2000-20", "4C5-MP2-6C3p1-AP2-20", "4C5-MP2-6C3-MP2"])
 def test_an_epoch_on_cuda_stays_on_the_device_and_waits_for_nothing(params, monkeypatch, layers, loss):
-    monkeypatch.setattr(fit, "_check_finite", lambda *_: None)  # these two wait, once an epoch
-    monkeypatch.setattr(fit, "_check_betas", lambda *_: None)
     params = changed(
         params,
         network={"layers": layers, "num_steps": 4, "learn_beta": True},
@@ -77,8 +77,6 @@ def test_an_epoch_on_cuda_stays_on_the_device_and_waits_for_nothing(params, monk
 
 @pytest.mark.parametrize("network", [{"coding": "latency"}, {"num_steps": 1}])
 def test_images_coded_by_latency_and_single_steps_stay_there_too(params, monkeypatch, network):
-    monkeypatch.setattr(fit, "_check_finite", lambda *_: None)
-    monkeypatch.setattr(fit, "_check_betas", lambda *_: None)
     params = changed(params, network={"layers": "30", "num_steps": 4} | network)
     with FakeTensorMode():
         _, steps = an_epoch(params, monkeypatch)
