@@ -36,11 +36,16 @@ from tests.disks import disk
 from tests.download.own_data import encode_idx
 from tests.no_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 from tests.processes import ROOT, Process, clean_environment, none_left_behind, run_python, start_stage
+from tests.quick_stores import quicken_stores
 
 MNIST = read_published(ROOT / "data/mnist").info("mnist")
 
 settings.register_profile("lifline", deadline=None)
 settings.load_profile("lifline")
+
+
+def pytest_configure():
+    quicken_stores()
 
 
 def pytest_collection_modifyitems(items):

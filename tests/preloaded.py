@@ -48,6 +48,7 @@ try:
     import_all()
 except ImportError as error:
     raise RuntimeError(str(error)) from error  # multiprocessing goes on after an ImportError
+import_module("tests.quick_stores").quicken_stores()
 gc.freeze()  # a collection in a forked process would touch, and so copy, all there is
 threads = os.listdir("/proc/self/task")
 assert len(threads) == 1, f"a fork would lose threads: {threads}"

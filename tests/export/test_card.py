@@ -85,7 +85,7 @@ def test_the_program_in_a_card_runs(card, tmp_path):
     assert 0 <= decided <= 9
 
 
-@pytest.mark.parametrize("coding", ["latency", "rate"])
+@pytest.mark.parametrize("coding", [pytest.param("latency", marks=pytest.mark.slow), "rate"])
 def test_a_card_tells_how_images_are_coded(params, mnist, tmp_path, monkeypatch, coding):
     monkeypatch.chdir(tmp_path)
     params = changed(params, network={"layers": "20", "num_steps": 3, "coding": coding})

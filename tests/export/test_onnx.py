@@ -14,7 +14,6 @@ from lifline.export.onnx import MAX_UNROLLED_STEPS, compare_with_network, to_onn
 from lifline.export.proof import require_equality
 from lifline.export.scan import trace_in_loop
 from lifline.snn import Lif, SpikingNetwork, decode
-from lifline.snn.decoding import DECODINGS
 from lifline.snn.trace import trace
 from lifline.system.files import sha256_of_bytes
 from tests.conftest import ROOT, changed, first, untrained
@@ -49,7 +48,12 @@ def with_output_bias(model, bias):
 
 @pytest.mark.parametrize(
     ("decoding", "network"),
-    list(zip(DECODINGS, [{}, {"spike_delay": 1}, {"layers": "40-30"}, {}], strict=True)),
+    [
+        ("rate", {}),
+        ("rate_membrane", {"spike_delay": 1, "layers": "40-30"}),
+        pytest.param("latency", {"layers": "40-30"}, marks=pytest.mark.slow),
+        pytest.param("membrane", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_onnx_runtime_computes_what_the_network_does(params, test_images, session_of, decoding, network):
     network = untrained(small(params, **network), seed=4).network
@@ -176,6 +180,7 @@ def test_onnxs_reference_evaluator_computes_the_same(exported, exported_long, te
                 np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_equal_networks_give_equal_files(params, exported, exported_long):
     again = to_onnx(untrained(small(params, **LONG), seed=4).network, "latency", METADATA)
     assert again.SerializeToString(deterministic=True) == exported_long.SerializeToString(deterministic=True)

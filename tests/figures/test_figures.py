@@ -39,10 +39,15 @@ def figures_of(params, data, silent=False, **values):
         {},
         *(
             pytest.param(values, marks=pytest.mark.slow)
-            for values in ({"layers": "3"}, {"layers": "40-30-20"}, {"num_steps": 1}, {"num_steps": 60})
+            for values in (
+                {"layers": "3"},
+                {"layers": "40-30-20"},
+                {"layers": "5C5-MP2-30"},
+                {"num_steps": 1},
+                {"num_steps": 60},
+                {"silent": True},
+            )
         ),
-        {"layers": "5C5-MP2-30"},
-        {"silent": True},
     ],
 )
 def test_every_figure_shows_something_light_to_look_at(params, test_images, values):
@@ -82,6 +87,7 @@ def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
         assert not any("$" in label.get_text() for label in labels), shown
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_bytes_and_another_gives_others(params, test_images):
     data = first(test_images, 300)
     one = figures_of(params, data)

@@ -84,7 +84,7 @@ def test_export_without_an_evaluation(workspace, stage):
     assert_one_line_error(stage("export"), f"{EVALUATION} is missing")
 
 
-@pytest.mark.parametrize("table", [PREDICTIONS, GATE])
+@pytest.mark.parametrize("table", [PREDICTIONS, pytest.param(GATE, marks=pytest.mark.slow)])
 def test_an_export_with_decisions_of_another_model(store, stage, table):
     """As after `git checkout` of another commit, which brings the evaluation without DVC's tables."""
     change_params({"data.gate_size": 100, "network.threshold": 0.1})  # at which what is untrained fires

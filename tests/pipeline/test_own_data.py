@@ -72,7 +72,7 @@ COLOURS = (write_colour_pictures, (3, 17, 23), ("ape", "bee", "cow"), {"network.
         (*DIGITS, "constant"),
         pytest.param(*FIFTY_PNGS, "constant", marks=pytest.mark.slow),
         pytest.param(*COLOURS, "constant", marks=pytest.mark.slow),
-        (*FIFTY_PNGS, "latency"),
+        pytest.param(*FIFTY_PNGS, "latency", marks=pytest.mark.slow),
         pytest.param(*COLOURS, "rate", marks=pytest.mark.slow),
     ],
 )

@@ -365,7 +365,7 @@ def compiled(function, **options):
     return torch.compile(function, backend=backend, fullgraph=True, **options), graphs
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_compiled_network_is_one_graph_that_calls_the_kernels(dynamic):
     module = Readout()
     run, graphs = compiled(module, dynamic=dynamic)

@@ -70,7 +70,14 @@ def write_onnx(run):
 
 
 @pytest.mark.usefixtures("no_patience")
-@pytest.mark.parametrize("write", [write_metrics, write_what_the_machine_did, write_onnx])
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_metrics,
+        pytest.param(write_what_the_machine_did, marks=pytest.mark.slow),
+        pytest.param(write_onnx, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_write_leaves_the_store_free_and_a_run_that_is_closed(store, params, monkeypatch, write):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "600")  # nothing is written but at the end
     with tracking.run_of_model("0" * 64, params) as run, interrupted_at(None) as moments:

@@ -334,6 +334,7 @@ def test_a_run_goes_on_until_the_last_who_holds_it_lets_go(store, params):
     assert not [tag for tag in first.read().data.tags if tag.startswith("holder.")]
 
 
+@pytest.mark.slow
 def test_what_killed_processes_left_is_cleared_away(store, params, workspace):
     program = (
         "import os; from lifline.tracking import runs as tracking; from lifline.params import read_params\n"
