@@ -307,15 +307,19 @@ def test_a_title_rounds_what_a_study_has_found(params_file, params):
 
 def test_a_title_stays_short(params_file, params):
     network = {"beta": 0.9, "num_steps": 20, "layers": "800-800", "threshold": 2.0, "surrogate": "fast_sigmoid"}
-    assert nearest_recipe(changed(params, network=network)).title() == (
-        "tutorial: layers 800-800, beta 0.9, threshold 2.0, 2 more"
+    recipe = nearest_recipe(changed(params, network=network, train={"learning_rate": 0.002, "batch_size": 64}))
+    assert recipe.title() == (
+        "tutorial: layers 800-800, beta 0.9, threshold 2.0, num_steps 20, surrogate fast_sigmoid, 2 more"
     )
 
 
 def test_of_recipes_as_near_the_default_is_taken_and_the_data_set_is_named_first(params_file):
     own = {"data.dataset": "pictures", "data.validation_size": 60, "network.layers": "12C5-MP2-64C5-MP2"}
-    recipe = nearest_recipe(read_params().with_values(own | {"train.epochs": 30, "train.batch_size": 32}))
-    assert recipe.title() == "default: dataset pictures, layers 12C5-MP2-64C5-MP2, epochs 30, 2 more"
+    trained = {"train.epochs": 30, "train.batch_size": 32, "train.learning_rate": 0.003}
+    recipe = nearest_recipe(read_params().with_values(own | trained))
+    assert recipe.title() == (
+        "default: dataset pictures, layers 12C5-MP2-64C5-MP2, epochs 30, batch_size 32, learning_rate 0.003, 1 more"
+    )
 
 
 def test_of_two_presets_that_fit_the_one_that_says_more_is_taken_and_a_bad_one_is_passed_over(params_file):

@@ -21,7 +21,7 @@ PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 DEFAULT = "default"
 DATA_SET = "data.dataset"
-MAX_SHOWN = 3
+MAX_SHOWN = 5
 
 
 def preset_names() -> list[str]:

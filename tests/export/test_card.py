@@ -65,7 +65,7 @@ def test_a_card_tells_what_the_model_is(card):
         f"{report.operations.effective_acs:,.0f} effective ACs",
         f"| 2. with memory | {report.energy_with_memory_nanojoules_per_image:,.0f} (",
         f"| 3. ordinary network, 4-bit activations | {report.energy_of_quantised_network_nanojoules_per_image:,.0f} (",
-        "| nJ per image | zeros computed, too: pixels, and in 3 activations | zeros skipped by both networks |",
+        "| nJ per image | with all values | without pixels and activations of 0 |",
         f"; where both skip zeros, {abs(skipped.spiking.total / skipped.quantised.total - 1):.1%}",
         f"{report.accuracy_by_class['7']:.2%}",
         "`hidden_2` float32 `[12, batch, 30]`",

@@ -87,6 +87,16 @@ def test_axes_are_labelled_and_ticked(params, test_images, monkeypatch):
         assert not any("$" in label.get_text() for label in labels), shown
 
 
+def test_of_one_epoch_there_are_dots_where_lines_have_no_length(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lifline.figures.style.as_png", lambda figure: drawn.append(figure) or b"")
+    for epochs in (1, 2):
+        draw_training([epoch_report(epoch=epoch, betas=[0.5, 0.9]) for epoch in range(1, epochs + 1)])
+    for figure, marker in zip(drawn, ("o", "None"), strict=True):
+        of_epochs = [line for axis in figure.axes for line in axis.lines if not line.get_label().startswith("_")]
+        assert [line.get_marker() for line in of_epochs] == [marker] * 6
+
+
 @pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_bytes_and_another_gives_others(params, test_images):
     data = first(test_images, 300)

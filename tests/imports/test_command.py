@@ -5,7 +5,8 @@ from PIL import Image
 from lifline.export.nir import nir_bytes, nir_metadata, to_nir
 from lifline.models.model import load_model
 from lifline.params import read_params
-from tests.conftest import MNIST, assert_one_line_error, untrained
+from lifline.paths import MODEL
+from tests.conftest import MNIST, assert_one_line_error, save_untrained, untrained
 
 
 def write_nir(path, params, dataset=MNIST):
@@ -53,12 +54,14 @@ def test_a_file_for_other_images_is_not_compared(workspace, lifline):
 def test_what_cannot_be_imported_leaves_no_model(workspace, lifline):
     (workspace / "bad.nir").write_bytes(b"no NIR")
     write_nir(workspace / "network.nir", read_params().network)
+    save_untrained()
     for arguments, message in (
         (["bad.nir"], "bad.nir is no HDF5 file"),
         (["none.nir"], "none.nir is missing"),
         (["params.yaml"], "ends with '.yaml'; allowed are .nir"),
         (["network.nir", "--layers", "30"], "--layers is 30; allowed is none"),
         (["dvc.pt"], "dvc.pt is missing"),
+        ([str(MODEL)], f"{MODEL} is lifline's own; allowed is a network of another library's"),
         (["dvc.pt", "--reset", "subtract"], "--reset is subtract; allowed is none for"),
         (["network.nir", "--output", "network.nir"], "--output is"),
     ):

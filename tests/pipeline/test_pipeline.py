@@ -193,7 +193,7 @@ def test_one_run_holds_it_all(clone):
     figures = {path.name for path in (clone.folder / "reports/figures").iterdir()}
     assert len(figures) == 6
     assert {"training.png", *figures} <= artifacts
-    assert run.info.run_name == "tutorial: dataset small, layers 60, num_steps 8, 2 more"
+    assert run.info.run_name == "tutorial: dataset small, layers 60, num_steps 8, epochs 4, validation_size 1000"
     description = run.data.tags["mlflow.note.content"]
     assert f"test accuracy **{run.data.metrics['test/accuracy']:.2%}**" in description
     assert "nJ per image" in description
@@ -303,7 +303,8 @@ def test_an_experiment_in_a_copy_lands_in_the_same_store_and_runs_the_copys_code
     assert len(clone.runs()) == num_runs + 1
     run = clone.runs()[-1]
     assert run.data.tags["dvc_exp_name"] == "calm-heron"
-    assert run.info.run_name == "calm-heron (tutorial: dataset small, layers 60, beta 0.9, 3 more)"
+    recipe = "tutorial: dataset small, layers 60, beta 0.9, num_steps 8, epochs 4, 1 more"
+    assert run.info.run_name == f"calm-heron ({recipe})"
     assert run.data.params["network.beta"] == "0.9"
     assert run.data.tags["device"].endswith("of the copy")
     assert run.info.artifact_uri.startswith((clone.folder / "mlartifacts").as_uri())

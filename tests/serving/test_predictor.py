@@ -102,6 +102,9 @@ def test_a_file_that_holds_no_network_of_ours_is_refused(model, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"model.onnx is damaged, or no ONNX model: .+"):
             Predictor(str(path))
+    stages_own = path.rename(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"model.safetensors is no ONNX file; `dvc repro export` makes"):
+        Predictor(str(stages_own))
     nameless = onnx.load(model)
     del nameless.metadata_props[:]
     only_output = without_seal(onnx.load(model))

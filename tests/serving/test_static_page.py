@@ -16,7 +16,7 @@ from lifline.serving.picture import read_picture
 from lifline.serving.predictor import Predictor
 from lifline.serving.static_page import write_page
 from lifline.system.files import sha256_of_bytes
-from tests.conftest import ROOT
+from tests.conftest import ROOT, assert_one_line_error
 from tests.serving.quick_model import COLOURED, FASHION, silent_model, untrained_model
 from tests.serving.test_page import DIGITS, draw
 
@@ -154,6 +154,16 @@ def test_a_network_coded_by_rate_has_no_page(tmp_path_factory, params, tmp_path)
     with pytest.raises(ModelError, match="is coded by rate"):
         write_page(predictor, tmp_path / "page")
     assert not (tmp_path / "page").exists()
+
+
+def test_another_page_is_not_overwritten(model, tmp_path, lifline):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_text("my own")
+    outcome = lifline("page", "--model", str(model), "--output", str(folder))
+    assert_one_line_error((outcome[0], outcome[2]), f"{folder / 'index.html'} is another page", "a new folder")
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert (folder / "index.html").read_text() == "my own"
 
 
 @pytest.fixture

@@ -101,8 +101,14 @@ def test_neurons_may_differ_by_layer():
     neurons = [Lif(0.5, 0.5), Lif(0.6, 0.7), Lif(0.9)]
     ours = SpikingNetwork.from_layers("3C3-9", (1, 6, 6), 4, neurons, 5)
     assert [layer.neuron for layer in ours.layers] == neurons
-    with pytest.raises(ValueError, match="there are 2 neurons; allowed is 1, or 3: one for each layer"):
+    with pytest.raises(ValueError, match="neuron is a list of 2; allowed are a Lif, or a list of 3"):
         SpikingNetwork.from_layers("3C3-9", (1, 6, 6), 4, neurons[:2], 5)
+
+
+@pytest.mark.parametrize("name", ["beta", "threshold"])
+def test_a_neuron_has_numbers_and_a_network_a_list_of_neurons(name):
+    with pytest.raises(ValueError, match=rf"^{name} is \[0.5, 0.6\]; allowed is a number; a network takes a list"):
+        Lif(**{"beta": 0.9, name: [0.5, 0.6]})
 
 
 def test_the_decay_is_learned_within_its_bounds():

@@ -131,6 +131,14 @@ def test_images_of_another_shape_are_refused(shape):
         network(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("coding", ["constant", "latency", "rate"])
+def test_images_in_bytes_are_refused(coding):
+    network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8, coding=coding)
+    for shape in ((5, 12), (8, 5, 12)):
+        with pytest.raises(ValueError, match=r"^images are of torch.uint8; allowed are floating-point ones: of bytes"):
+            network(torch.zeros(shape, dtype=torch.uint8))
+
+
 def test_images_with_steps_of_their_own_take_no_number_of_steps():
     network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8)
     with pytest.raises(ValueError, match="num_steps is 3; allowed is none where images have steps"):

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 SMALLEST_SHARE = 0.0005
 """By which energies differ as they are shown."""
 
-ZEROS = ("zeros computed, too: pixels, and in 3 activations", "zeros skipped by both networks")
+ZEROS = ("with all values", "without pixels and activations of 0")
 """Columns of the table of energies."""
 
 MAX_POINTS = 10

@@ -158,11 +158,12 @@ def _as_integer(subject: Subject) -> Export:
             f"of the validation images the integer network decides {num_lost:,} more wrong than the network: "
             f"{judged.describe()}; allowed by export.max_accuracy_loss are {allowed:,} of {judged.images:,}"
         )
+    judgement = f"{max(0, num_lost):,} of {judged.images:,} validation images lost, {allowed:,} allowed"
     tested = prove(integer, model.network, decoding, subject.dataset.test)
     return Export(
         {f"formats/integer/{name}": content for name, content in files.items()},
         {"validation": judged._asdict(), "test": tested._asdict()},
-        tested.verdict(),
+        f"{judgement}; {tested.verdict()}",
         [f"by its specification in NumPy, {tested.describe()}, since its numbers are rounded"],
         {"accuracy": tested.integer_accuracy, "class_mismatches": tested.class_mismatches},
     )

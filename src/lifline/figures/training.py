@@ -20,16 +20,18 @@ def draw_training(reports: Sequence[EpochReport]) -> dict[str, bytes]:
         iterations = [loss for report in reports for loss in report.losses]
         per_epoch = len(reports[0].losses)
         epochs = [report.epoch for report in reports]
+        marker = "o" if len(reports) == 1 else None  # a line through one point is not seen
         losses.plot(np.arange(1, len(iterations) + 1) / per_epoch, iterations, color=BLUE, alpha=0.3, linewidth=0.5)
-        losses.plot(epochs, [np.mean(report.losses) for report in reports], color=BLUE, label="training")
-        losses.plot(epochs, [report.validation_loss for report in reports], color=ORANGE, label="validation")
+        headlines = [report.as_headline() for report in reports]
+        for part, label, color in (("train", "training", BLUE), ("validation", "validation", ORANGE)):
+            for axis, figure in ((losses, "loss"), (accuracies, "accuracy")):
+                of_epochs = [headline[f"{part}_{figure}"] for headline in headlines]
+                axis.plot(epochs, of_epochs, marker=marker, color=color, label=label)
         losses.set(xlabel="epoch", ylabel="loss, mean over images", yscale="log", title="Loss")
         losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         losses.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
         losses.yaxis.set_minor_formatter(NullFormatter())
         losses.legend()
-        accuracies.plot(epochs, [report.train_accuracy for report in reports], color=BLUE, label="training")
-        accuracies.plot(epochs, [report.validation_accuracy for report in reports], color=ORANGE, label="validation")
         accuracies.set(xlabel="epoch", ylabel="share of the images", title="Accuracy")
         accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
         accuracies.legend(loc="lower right")
@@ -37,7 +39,7 @@ def draw_training(reports: Sequence[EpochReport]) -> dict[str, bytes]:
             for name, *betas in zip(
                 layer_names(len(reports[0].betas)), *(report.betas for report in reports), strict=True
             ):
-                axis.plot(epochs, betas, label=name.replace("_", " layer "))
+                axis.plot(epochs, betas, marker=marker, label=name.replace("_", " layer "))
             axis.set(xlabel="epoch", ylabel="beta, membrane decay per step", title="Learned decay")
             axis.legend()
     return figures

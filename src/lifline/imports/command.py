@@ -5,8 +5,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import nir
+import safetensors
 
 from lifline.data.datasets import Dataset, load_dataset
+from lifline.data.tensor_file import HEADER
 from lifline.errors import ModelError
 from lifline.export.nir_readers import Run, compare_by_hand, run_of_modules, snntorch_by_hand
 from lifline.export.proof import require_equality
@@ -50,6 +52,15 @@ def import_file(path: Path, output: Path, layers: str | None, resets_by_subtract
     return f"{output}: {network}, beta {model.params.beta}, threshold {model.params.threshold}\n{proof}"
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file has the header that lifline writes."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return HEADER in (file.metadata() or {})
+    except safetensors.SafetensorError:
+        return False
+
+
 def _require_same(imported: NetworkParams, asked: NetworkParams) -> None:
     """Refuse a model in the place of the pipeline's that stages would take for another's."""
     differing = [f"network.{name}: {value}" for name, value in imported if value != getattr(asked, name)]
@@ -78,6 +89,8 @@ def _of_state_dict(path: Path, params: Params, dataset: Dataset | None, layers: 
         )
     network = params.network if layers is None else params.network.model_copy(update={"layers": layers})
     content = read_limited(path)
+    if _is_ours(path):
+        raise ModelError(f"{path} is lifline's own; allowed is a network of another library's")
     parts = parts_of(content, str(path), network, dataset.info)
     return read_state_dict(content, str(path), network, dataset.info), run_of_modules(modules_of(parts))
 

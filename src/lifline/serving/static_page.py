@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lifline.choices import IMAGE
-from lifline.errors import ModelError
+from lifline.errors import LiflineError, ModelError
 from lifline.serving.predictor import Predictor
 from lifline.serving.server import dataset_as_json
 from lifline.serving.web_runtime import LOADER, PROGRAM, SCRIPT, web_runtime
@@ -26,11 +26,13 @@ def write_page(predictor: Predictor, folder: Path) -> Path:
     """Write the page and its scripts into a folder, which is made; returns the page's path.
 
     Raises:
+        LiflineError: the folder has another page, or ONNX Runtime for browsers cannot be had.
         ModelError: the network is shown spikes by rate, which are drawn outside of it.
-        LiflineError: ONNX Runtime for browsers cannot be had.
     """
     if predictor.input != IMAGE:
         raise ModelError(f"{predictor.name} is coded by rate; allowed for a page is a network that is shown images")
+    if (folder / PAGE).exists() and not (folder / MODEL).exists():
+        raise LiflineError(f"{folder / PAGE} is another page; name a new folder, or one of an earlier `lifline page`")
     page, network = (files("lifline.serving").joinpath(name).read_text() for name in ("page.html", "static_page.js"))
     tags = "".join(f'<script src="{name}"></script>\n' for name in (RUNTIME, MODEL, NETWORK))
     contents = {

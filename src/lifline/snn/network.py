@@ -94,7 +94,9 @@ class SpikingNetwork(nn.Module):
         seen = [sides, *(each.neurons for each in shapes)]
         neurons = [neuron] * len(made) if isinstance(neuron, Lif) else neuron
         if len(neurons) != len(made):
-            raise ValueError(f"there are {len(neurons)} neurons; allowed is 1, or {len(made)}: one for each layer")
+            raise ValueError(
+                f"neuron is a list of {len(neurons)}; allowed are a Lif, or a list of {len(made)}: one for each layer"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             built = [SpikingLayer(*parts, learn_beta) for parts in zip(made, seen[:-1], shapes, neurons, strict=True)]
@@ -111,7 +113,8 @@ class SpikingNetwork(nn.Module):
                 generator, as dropout does. No other coding draws.
 
         Raises:
-            ValueError: the images have another shape, or steps of their own beside `num_steps`.
+            ValueError: the images have another shape or no floating-point numbers, or steps of their own beside
+                `num_steps`.
         """
         return self.respond(*self.encode(images, num_steps, generator))
 
@@ -182,6 +185,8 @@ class SpikingNetwork(nn.Module):
             raise ValueError(
                 f"images have the shape {list(images.shape)}; allowed are [B, {shape}] and [T, B, {shape}]"
             )
+        if not images.is_floating_point():
+            raise ValueError(f"images are of {images.dtype}; allowed are floating-point ones: of bytes, images / 255")
         if num_axes == 1:
             return self._coded(images, self.num_steps if num_steps is None else num_steps, generator)
         if num_steps is not None:

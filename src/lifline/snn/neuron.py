@@ -1,13 +1,20 @@
 """The parameters of a neuron, as a value."""
 
 from dataclasses import dataclass
+from numbers import Real
+
+from torch import Tensor
 
 from lifline.choices import SurrogateName
 
 
 @dataclass(frozen=True)
 class Lif:
-    """A leaky integrate-and-fire neuron: the arguments of `lif` that stay the same from step to step."""
+    """A leaky integrate-and-fire neuron: the arguments of `lif` that stay the same from step to step.
+
+    Raises:
+        ValueError: beta or threshold is no number. In which range they are allowed, `lif` says.
+    """
 
     beta: float
     """Membrane decay per step, from 0 to 1."""
@@ -20,3 +27,8 @@ class Lif:
 
     spike_delay: int = 0
     """Steps by which a spike leaves late, 0 or 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "threshold"):
+            if not isinstance(value := getattr(self, name), Real | Tensor):
+                raise ValueError(f"{name} is {value!r}; allowed is a number; a network takes a list of Lif")
