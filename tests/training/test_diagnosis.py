@@ -143,6 +143,20 @@ def test_what_learned_nothing_is_advised_of_params_alone(params):
     assert "preset" not in finding.advice
 
 
+def test_a_network_that_knows_its_training_images_alone_is_told_to(params):
+    few = changed(params, data={"validation_size": 40})
+    figures = Figures(few, 300, 300, 0.6, [HEALTHY], data=GOOD_DATA, train_accuracy=0.89)
+    (finding,) = diagnose(figures)
+    assert str(finding).startswith(
+        "overfitting: 89.0% of the training images are right when they are shown, of the validation images 60.0%; take"
+    )
+    assert diagnose(figures._replace(train_accuracy=0.8)) == []  # of 40 images, that may be luck
+    assert diagnose(figures._replace(planned=600)) == []  # it is not at its end
+    many = figures._replace(params=params)
+    assert diagnose(many._replace(train_accuracy=0.71)) != []
+    assert diagnose(many._replace(train_accuracy=0.69)) == []
+
+
 def test_a_failure_is_told_without_what_is_allowed(params):
     failed = Figures(params, failure="the training loss is nan at iteration 3, allowed is a finite number; try less")
     (finding,) = diagnose(failed)

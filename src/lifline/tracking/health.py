@@ -40,6 +40,7 @@ def figures_of_run(name: str, params: Params) -> tuple[Figures, str | None]:
         iterations=iterations,
         planned=iterations // max(1, len(healths)) * its_params.train.epochs,
         accuracy=run.metrics.get("validation/accuracy", 0.0),
+        train_accuracy=run.metrics.get("train/accuracy", 0.0),
         healths=healths,
         failure=failure.removeprefix(TRAINING_FAILED) if failure.startswith(TRAINING_FAILED) else "",
     )
