@@ -50,6 +50,7 @@ OF_PARAMS = {
     "too few steps for beta": {"network.num_steps": 1, "network.beta": 0.95},
     "silent output": {"network.threshold": [1.0, 1000.0]},
     "ties": {"train.incorrect_rate": 0.8},
+    "overfitting": {"data.validation_size": 1_800, "train.batch_size": 4},
 }
 """Changes of a recipe that learns, by what is wrong then."""
 
@@ -200,6 +201,20 @@ def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(st
     (repository / DATA).unlink()
     out = lifline("doctor", training.run_id[:8])[1]
     assert "150 optimizer steps; the data was not looked at: data/images.safetensors is missing or another, " in out
+
+
+def test_a_run_that_overfitted_is_judged_by_its_last_accuracies(store, repository, stage, lifline):
+    change_params(OF_PARAMS["overfitting"] | {"train.epochs": 8})
+    assert stage("train") == (0, "")
+    (run,) = all_runs(store)
+    (warning,) = run.data.tags[WARNINGS_TAG].splitlines()
+    seen, held_out = (f"{run.data.metrics[f'{part}/accuracy']:.1%}" for part in ("train", "validation"))
+    told = (
+        f"overfitting: {seen} of the training images are right when they are shown, of the validation images {held_out}"
+    )
+    assert warning.startswith(f"{told}; ")
+    code, out, _ = lifline("doctor", run.info.run_id)
+    assert (code, out.startswith(f"{told}\n  ")) == (1, True)
 
 
 def test_a_fault_of_the_data_is_warned_of_where_it_is_trained_on(store, repository, stage, few):

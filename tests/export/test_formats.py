@@ -78,6 +78,8 @@ def test_what_a_format_cannot_carry_is_said_and_not_made(subject, name, network,
     assert (export.files, export.class_mismatches) == ({}, 0)
     assert reason in export.figures["not_made"]
     assert reason in export.sentences[0]
+    assert export.verdict.startswith("not made: ")
+    assert reason in export.verdict
 
 
 def test_each_proof_is_told_in_a_line(in_all_formats):
@@ -101,11 +103,6 @@ def test_a_card_has_what_differs_beside_the_proofs(in_all_formats):
     assert by_hand.startswith(f"equal classes on 300 images in snnTorch by hand (snntorch {version('snntorch')}, ")
     assert all("as expected of neurons that reset otherwise" in line for line in others)
     assert exports["integer"].sentences[0].endswith("spikes, since its numbers are rounded")
-
-
-def test_what_cannot_be_made_is_told_on_the_screen_too(subject):
-    told = export_as("nir", subject(spike_delay=1)).verdict
-    assert told.startswith("not made: network.spike_delay is 1; allowed in NIR is 0")
 
 
 def test_a_reader_that_fails_is_told_and_if_it_is_the_proof_there_is_no_file(subject, monkeypatch):

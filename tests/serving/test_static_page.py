@@ -160,10 +160,22 @@ def test_another_page_is_not_overwritten(model, tmp_path, lifline):
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "index.html").write_text("my own")
+    (folder / "model.js").write_text("my own, too")
     outcome = lifline("page", "--model", str(model), "--output", str(folder))
     assert_one_line_error((outcome[0], outcome[2]), f"{folder / 'index.html'} is another page", "a new folder")
-    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "model.js"]
     assert (folder / "index.html").read_text() == "my own"
+
+
+def test_a_page_is_written_anew_into_its_own_folder(model, tmp_path, monkeypatch):
+    runtime = dict.fromkeys((web_runtime.SCRIPT, web_runtime.LOADER, web_runtime.PROGRAM), b"of npm's")
+    monkeypatch.setattr("lifline.serving.static_page.web_runtime", lambda: runtime)
+    predictor = Predictor(str(model))
+    page = write_page(predictor, tmp_path / "page")
+    first = page.read_bytes()
+    (tmp_path / "page/model.js").unlink()
+    assert write_page(predictor, tmp_path / "page").read_bytes() == first
+    assert (tmp_path / "page/model.js").exists()
 
 
 @pytest.fixture

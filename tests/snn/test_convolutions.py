@@ -1,5 +1,6 @@
 """Networks with convolutions, beside snnTorch's tutorial 6 and PyTorch's own modules."""
 
+import numpy as np
 import pytest
 import snntorch
 import torch
@@ -101,14 +102,20 @@ def test_neurons_may_differ_by_layer():
     neurons = [Lif(0.5, 0.5), Lif(0.6, 0.7), Lif(0.9)]
     ours = SpikingNetwork.from_layers("3C3-9", (1, 6, 6), 4, neurons, 5)
     assert [layer.neuron for layer in ours.layers] == neurons
-    with pytest.raises(ValueError, match="neuron is a list of 2; allowed are a Lif, or a list of 3"):
-        SpikingNetwork.from_layers("3C3-9", (1, 6, 6), 4, neurons[:2], 5)
+    for wrong in (neurons[:2], [0.9] * 3, 0.9, torch.tensor(0.9)):
+        with pytest.raises(ValueError, match=r"^neuron is .*; allowed are a Lif, or a list of 3: one for each layer$"):
+            SpikingNetwork.from_layers("3C3-9", (1, 6, 6), 4, wrong, 5)
 
 
 @pytest.mark.parametrize("name", ["beta", "threshold"])
-def test_a_neuron_has_numbers_and_a_network_a_list_of_neurons(name):
-    with pytest.raises(ValueError, match=rf"^{name} is \[0.5, 0.6\]; allowed is a number; a network takes a list"):
-        Lif(**{"beta": 0.9, name: [0.5, 0.6]})
+def test_a_neuron_has_numbers_or_tensors_and_a_network_a_list_of_neurons(name):
+    for several in ([0.5, 0.6], np.linspace(0, 1, 30)):
+        with pytest.raises(
+            ValueError, match=rf"^{name} is a \w+; allowed are a number and a tensor. For layers that [^\n]*$"
+        ):
+            Lif(**{"beta": 0.9, name: several})
+    Lif(**{"beta": 0.9, name: torch.full((30,), 0.5)})
+    Lif(**{"beta": 0.9, name: np.float32(0.5)})
 
 
 def test_the_decay_is_learned_within_its_bounds():

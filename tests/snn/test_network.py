@@ -135,7 +135,7 @@ def test_images_of_another_shape_are_refused(shape):
 def test_images_in_bytes_are_refused(coding):
     network = SpikingNetwork.from_layers("30", [12], 4, Lif(0.95), 8, coding=coding)
     for shape in ((5, 12), (8, 5, 12)):
-        with pytest.raises(ValueError, match=r"^images are of torch.uint8; allowed are floating-point ones: of bytes"):
+        with pytest.raises(ValueError, match=r"^images are of torch.uint8; allowed are floating-point ones: bytes"):
             network(torch.zeros(shape, dtype=torch.uint8))
 
 

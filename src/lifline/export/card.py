@@ -142,8 +142,8 @@ def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
     yield from _table(["nJ per image", *ZEROS], rows)
     yield ""
     yield (
-        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers where that computes "
-        f"zeros, too; where both skip zeros, {_compared(skipped)} it. 1: "
+        f"By 2 and 3 the network takes {_compared(every)} the ordinary one of the same layers with all values, and "
+        f"{_compared(skipped)} it where both skip zeros. 1: "
         f"{evaluation.multiply_accumulates_per_image:,} multiply-accumulates at "
         f"{FLOAT_MULTIPLY_ACCUMULATE} pJ in the first layer, {FIRST_LAYER[params.network.coding]}; and "
         f"{evaluation.synaptic_operations_per_image:,.0f} synaptic operations, additions at {FLOAT_ADDITION} pJ, one "

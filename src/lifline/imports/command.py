@@ -8,7 +8,7 @@ import nir
 import safetensors
 
 from lifline.data.datasets import Dataset, load_dataset
-from lifline.data.tensor_file import HEADER
+from lifline.data.tensor_file import HEADER, SHA256
 from lifline.errors import ModelError
 from lifline.export.nir_readers import Run, compare_by_hand, run_of_modules, snntorch_by_hand
 from lifline.export.proof import require_equality
@@ -56,7 +56,7 @@ def _is_ours(path: Path) -> bool:
     """Whether a file has the header that lifline writes."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return HEADER in (file.metadata() or {})
+            return f'"{SHA256}"' in (file.metadata() or {}).get(HEADER, "")
     except safetensors.SafetensorError:
         return False
 
@@ -83,14 +83,14 @@ def _of_nir(
 
 
 def _of_state_dict(path: Path, params: Params, dataset: Dataset | None, layers: str | None) -> tuple[Model, Run]:
+    if path.exists() and _is_ours(path):
+        raise ModelError(f"{path} is lifline's own; allowed is a network of another library's")
     if dataset is None:
         raise ModelError(
             f"{path} does not say what its images are, and {DATA} is missing; `dvc repro download` makes it"
         )
     network = params.network if layers is None else params.network.model_copy(update={"layers": layers})
     content = read_limited(path)
-    if _is_ours(path):
-        raise ModelError(f"{path} is lifline's own; allowed is a network of another library's")
     parts = parts_of(content, str(path), network, dataset.info)
     return read_state_dict(content, str(path), network, dataset.info), run_of_modules(modules_of(parts))
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, Json, ValidationError
 from lifline.choices import IMAGE, SPIKE_TRAIN, Coding, Decoding
 from lifline.data.info import CHANNELS, MAX_SIDE, DatasetInfo
 from lifline.errors import LiflineError, ModelError
-from lifline.paths import MODEL, ONNX_MODEL, repository_root
+from lifline.paths import ONNX_MODEL, repository_root
 from lifline.system.files import sha256_of_bytes
 
 REGISTERED = "models:/"
@@ -233,7 +233,7 @@ def _open(content: bytes, name: str) -> onnxruntime.InferenceSession:
     except Exception as error:  # ONNX Runtime's have no common class
         if "External data path" in str(error):
             raise ModelError(f"{name} names another file as its data; allowed is one file that holds all") from None
-        if name.endswith(MODEL.suffix):
+        if Path(name).suffix not in ("", ONNX_MODEL.suffix):
             raise ModelError(f"{name} is no ONNX file; {HOW_TO_MAKE_ONE}") from None
         raise ModelError(f"{name} is damaged, or no ONNX model: {_first_line(error)}") from None
 

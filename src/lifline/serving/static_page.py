@@ -21,6 +21,8 @@ PAGE = "index.html"
 RUNTIME, MODEL, NETWORK = "onnxruntime.js", "model.js", "network.js"
 """The scripts, in the order in which the page runs them."""
 
+TAGS = "".join(f'<script src="{name}"></script>\n' for name in (RUNTIME, MODEL, NETWORK))
+
 
 def write_page(predictor: Predictor, folder: Path) -> Path:
     """Write the page and its scripts into a folder, which is made; returns the page's path.
@@ -31,15 +33,14 @@ def write_page(predictor: Predictor, folder: Path) -> Path:
     """
     if predictor.input != IMAGE:
         raise ModelError(f"{predictor.name} is coded by rate; allowed for a page is a network that is shown images")
-    if (folder / PAGE).exists() and not (folder / MODEL).exists():
+    if (folder / PAGE).exists() and TAGS not in (folder / PAGE).read_text(errors="replace"):
         raise LiflineError(f"{folder / PAGE} is another page; name a new folder, or one of an earlier `lifline page`")
     page, network = (files("lifline.serving").joinpath(name).read_text() for name in ("page.html", "static_page.js"))
-    tags = "".join(f'<script src="{name}"></script>\n' for name in (RUNTIME, MODEL, NETWORK))
     contents = {
         RUNTIME: _runtime_script(),
         MODEL: _model_script(predictor),
         NETWORK: network,
-        PAGE: page.replace("<script>", f"{tags}<script>", 1),
+        PAGE: page.replace("<script>", f"{TAGS}<script>", 1),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

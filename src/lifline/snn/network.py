@@ -81,8 +81,8 @@ class SpikingNetwork(nn.Module):
 
         Raises:
             LayersError: layers are not written so, or do not fit the image; the message goes on behind their name.
-            ValueError: there is no class, or no such shape of an image; there are more or fewer neurons than layers; or
-                one cannot learn its decay.
+            ValueError: there is no class, or no such shape of an image; there are more or fewer neurons than layers, or
+                others than `Lif`; or one cannot learn its decay.
         """
         if not (is_whole(num_classes) and num_classes >= 1):
             raise ValueError(f"num_classes is {num_classes}; allowed is a whole number from 1")
@@ -93,10 +93,9 @@ class SpikingNetwork(nn.Module):
         shapes = [*shapes_of(layers, sides), Shapes((num_classes,), (num_classes,))]
         seen = [sides, *(each.neurons for each in shapes)]
         neurons = [neuron] * len(made) if isinstance(neuron, Lif) else neuron
-        if len(neurons) != len(made):
-            raise ValueError(
-                f"neuron is a list of {len(neurons)}; allowed are a Lif, or a list of {len(made)}: one for each layer"
-            )
+        fit = isinstance(neurons, Sequence) and all(isinstance(each, Lif) for each in neurons)
+        if not (fit and len(neurons) == len(made)):
+            raise ValueError(f"neuron is {neuron}; allowed are a Lif, or a list of {len(made)}: one for each layer")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             built = [SpikingLayer(*parts, learn_beta) for parts in zip(made, seen[:-1], shapes, neurons, strict=True)]
@@ -186,7 +185,9 @@ class SpikingNetwork(nn.Module):
                 f"images have the shape {list(images.shape)}; allowed are [B, {shape}] and [T, B, {shape}]"
             )
         if not images.is_floating_point():
-            raise ValueError(f"images are of {images.dtype}; allowed are floating-point ones: of bytes, images / 255")
+            raise ValueError(
+                f"images are of {images.dtype}; allowed are floating-point ones: bytes / 255, or 0. and 1."
+            )
         if num_axes == 1:
             return self._coded(images, self.num_steps if num_steps is None else num_steps, generator)
         if num_steps is not None:

@@ -13,7 +13,7 @@ class Lif:
     """A leaky integrate-and-fire neuron: the arguments of `lif` that stay the same from step to step.
 
     Raises:
-        ValueError: beta or threshold is no number. In which range they are allowed, `lif` says.
+        ValueError: beta or threshold is neither a number nor a tensor. Which of them are allowed, `lif` says.
     """
 
     beta: float
@@ -31,4 +31,7 @@ class Lif:
     def __post_init__(self) -> None:
         for name in ("beta", "threshold"):
             if not isinstance(value := getattr(self, name), Real | Tensor):
-                raise ValueError(f"{name} is {value!r}; allowed is a number; a network takes a list of Lif")
+                raise ValueError(
+                    f"{name} is a {type(value).__name__}; allowed are a number and a tensor. For layers that differ a "
+                    "network takes a list of Lif"
+                )
