@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from lifline.data.datasets import load_dataset
 from lifline.download.limits import check_class_names, check_image
-from lifline.download.obtain import obtain_dataset
+from lifline.download.obtain import load_obtained, obtain_dataset
 from lifline.download.published import read_published
 from lifline.errors import DataError, LiflineError, ParamsError
 from lifline.params import read_params
@@ -51,6 +51,16 @@ def obtain(dataset="../own.npz", layers="9", **values):
     obtain_dataset(read_params(ROOT / "params.yaml").with_values(wanted), DATA, said.append)
     dataset = load_dataset(DATA)
     return dataset, recorded_source(dataset.sha256), said
+
+
+def test_what_was_made_is_read_where_the_params_name_it(place):
+    shutil.copy("own.npz", "data/my own, v.2.npz")
+    params = read_params(ROOT / "params.yaml")
+    for name in ("../own.npz", str(Path("own.npz").resolve()), "my own, v.2.npz"):
+        made, *_ = obtain(name)
+        assert load_obtained(params.with_values({"data.dataset": name})).sha256 == made.sha256
+    with pytest.raises(DataError, match=r"holds my-own-v.2, but data.dataset is mnist; `dvc repro download` makes it"):
+        load_obtained(params)
 
 
 @pytest.mark.parametrize("name", KNOWN)

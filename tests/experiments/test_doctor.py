@@ -171,8 +171,10 @@ def repository(workspace, quick, few):
 
 
 def test_the_command_names_fault_figure_and_param_and_exits_with_1(repository, lifline):
-    change_params({"train.epochs": 4})
     before = set(repository.rglob("*"))
+    change_params({"train.epochs": 5})
+    assert "found nothing in 200 of 250 optimizer steps and the data" in lifline("doctor")[1]
+    change_params({"train.epochs": 4})
     assert lifline("doctor")[0] == 0
     change_params({"train.learning_rate": 1.0e-6})
     code, out, err = lifline("doctor")
@@ -181,6 +183,14 @@ def test_the_command_names_fault_figure_and_param_and_exits_with_1(repository, l
     assert "\n  raise train.learning_rate\n" in out
     assert "in 200 optimizer steps and the data" in out
     assert set(repository.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["seeds", "1"], ["tune", "--trials", "1"]], ids=lambda words: words[0])
+def test_images_of_another_data_set_than_the_params_are_refused(repository, lifline, command):
+    change_params({"data.dataset": "fashion_mnist"})
+    code, _, err = lifline(*command)
+    assert_one_line_error((code, err), f"{DATA} holds mnist, but data.dataset is fashion_mnist; `dvc repro download`")
+    assert not list(repository.glob("mlflow.db"))
 
 
 def test_a_run_is_judged_by_what_it_logged_and_warned_of_where_it_was_trained(store, repository, lifline, capfd):

@@ -97,8 +97,8 @@ def doctor(
     """
     import time
 
-    from lifline.data.datasets import load_dataset
     from lifline.device import choose_device
+    from lifline.download.obtain import load_obtained
     from lifline.experiments.doctor import examine_recipe, examine_run
     from lifline.params import read_params
     from lifline.paths import DATA
@@ -106,13 +106,14 @@ def doctor(
     os.chdir(working_copy())
     params, started = read_params(), time.perf_counter()
     if run is None:
-        examined = examine_recipe(params, load_dataset(DATA), choose_device(params.train.device))
+        examined = examine_recipe(params, load_obtained(params), choose_device(params.train.device))
     else:
         examined = examine_run(run, params)
     for finding in examined.findings:
         print(f"{finding.name}: {finding.figure}\n  {finding.advice}")
     unseen = f"; the data was not looked at: {DATA} is missing or another"
-    seen = f"{examined.iterations} optimizer steps" + (" and the data" if examined.saw_data else unseen)
+    of_all = f" of {examined.planned:,}" if examined.iterations < examined.planned else ""
+    seen = f"{examined.iterations}{of_all} optimizer steps" + (" and the data" if examined.saw_data else unseen)
     how_many = len(examined.findings) or "nothing"
     print(f"found {how_many} in {seen}, {time.perf_counter() - started:.0f} s")
     if examined.findings:

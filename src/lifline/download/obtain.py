@@ -7,13 +7,13 @@ from pathlib import Path
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
 from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.info import DatasetInfo
-from lifline.download.own import read_own_data
+from lifline.download.own import name_of, read_own_data
 from lifline.download.published import DESCRIPTION, read_published
 from lifline.download.sources import fetch_published
 from lifline.errors import DataError, ParamsError
 from lifline.layers import LayersError, shapes_of
 from lifline.params import Params
-from lifline.paths import repository_root
+from lifline.paths import DATA, repository_root
 from lifline.provenance import record_source
 
 FOLDER = Path("data")
@@ -38,6 +38,21 @@ def obtain_dataset(params: Params, path: Path, report: Callable[[str], None] = p
     else:
         raise ParamsError(f"data.dataset is {params.data.dataset}, but {place} is not there; allowed are {_allowed()}")
     report(f"{path}: {_describe(dataset)}")
+
+
+def load_obtained(params: Params) -> Dataset:
+    """Read the data set that is there, where it is the one that params name.
+
+    Raises:
+        DataError: it is missing, damaged, or another: the download stage has not run since `data.dataset` was changed.
+    """
+    dataset, named = load_dataset(DATA), name_of(FOLDER / params.data.dataset)
+    if dataset.info.name != named:
+        raise DataError(
+            f"{DATA} holds {dataset.info.name}, but data.dataset is {params.data.dataset}; `dvc repro download` makes "
+            "it of that"
+        )
+    return dataset
 
 
 def _obtain_own(place: Path, params: Params, path: Path) -> Dataset:

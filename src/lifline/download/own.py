@@ -63,7 +63,7 @@ def read_own_data(path: Path, test_share: float) -> OwnData:
         if not is_test.any():
             raise DataError(f"{named(path)} has one image a class, allowed are 2 or more, or some to be tested on")
         order, test = order[~is_test[order]], _taken(parts.train, np.flatnonzero(is_test))
-    name = _name_of(path)
+    name = name_of(path)
     _, channels, height, width = test.images.shape
     shape = (channels, height, width)
     info = DatasetInfo(name=name, title=name, shape=shape, class_names=parts.class_names, preparation="plain")
@@ -106,7 +106,7 @@ def _taken(data: LabelledImages, chosen: NDArray[np.int64]) -> LabelledImages:
     return LabelledImages(data.images[indices], data.labels[indices])
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
     """Return the name of the file or the folder, of characters that any name may have."""
     stem = Path(os.path.abspath(path))
     plain = re.sub(r"[^\w.-]+", "-", stem.name if path.is_dir() else stem.stem)

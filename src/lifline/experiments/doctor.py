@@ -31,6 +31,9 @@ class Examination(NamedTuple):
     iterations: int
     """Optimizer steps that were looked at."""
 
+    planned: int
+    """Optimizer steps of the whole training."""
+
     saw_data: bool
 
 
@@ -81,7 +84,7 @@ def examine_run(name: str, params: Params) -> Examination:
 
 
 def _examined(figures: Figures) -> Examination:
-    return Examination(diagnose(figures), figures.iterations, figures.data is not None)
+    return Examination(diagnose(figures), figures.iterations, figures.planned, figures.data is not None)
 
 
 def _shortened(params: Params, steps_per_epoch: int) -> Params:

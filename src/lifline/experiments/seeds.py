@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lifline.data.datasets import Dataset, load_dataset
+from lifline.data.datasets import Dataset
 from lifline.data.images import split_training_images
 from lifline.data.inspection import DataFigures, inspect_dataset
 from lifline.device import choose_device, describe_device
+from lifline.download.obtain import load_obtained
 from lifline.errors import TrainingError
 from lifline.evaluation.evaluate import DECISION_COLUMNS, evaluate
 from lifline.experiments.checkpoint import checkpoint_of, forget_checkpoint
@@ -18,7 +19,7 @@ from lifline.experiments.fingerprint import fingerprint
 from lifline.experiments.training import train_tracked
 from lifline.models.model import Model, model_bytes
 from lifline.params import Params
-from lifline.paths import DATA, GATE, PREDICTIONS, repository_root
+from lifline.paths import GATE, PREDICTIONS, repository_root
 from lifline.system.files import sha256_of_bytes
 from lifline.system.locks import LockHeldError, locked
 from lifline.tracking import runs as tracking
@@ -47,7 +48,7 @@ def train_seeds(params: Params, count: int, on_start: Callable[[int, int], None]
     first = params.train.seed
     seeded = [params.with_values({"train.seed": seed}) for seed in range(first, first + count)]
     device = choose_device(params.train.device)
-    dataset = load_dataset(DATA)
+    dataset = load_obtained(params)
     recipe = fingerprint(params.with_values({"train.seed": 0}), dataset.sha256, device)
     with _exclusive(recipe), tracking.seeds_run(params, recipe) as parent:
         parent.log_dataset(dataset, "train")

@@ -9,11 +9,10 @@ from typing import Protocol
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lifline.data.datasets import load_dataset
 from lifline.data.images import split_training_images
+from lifline.download.obtain import load_obtained
 from lifline.errors import TrainingError, is_out_of_memory
 from lifline.params import Params
-from lifline.paths import DATA
 from lifline.system.signals import signals_held_off
 from lifline.system.tracebacks import clear_frames
 from lifline.tracking import runs as tracking
@@ -85,7 +84,7 @@ def tune(
         LiflineError: the space, the study, its storage, the workers or MLflow cannot be used.
     """
     ends = time.monotonic() + timeout if timeout is not None else None
-    dataset = load_dataset(DATA)
+    dataset = load_obtained(params)
     split = split_training_images(dataset.train, params.data)
     data = Data(dataset.info, split.training, split.validation)
     store = open_store(storage)
