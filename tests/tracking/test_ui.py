@@ -46,7 +46,7 @@ def test_the_ui_lists_the_runs_and_compares_two_with_their_figures(browser, ui):
     address, (one, two) = ui
     experiment = one.info.experiment_id
     assert one.info.run_name == "tutorial: layers 20, num_steps 4, validation_size 500"
-    assert two.info.run_name == "tutorial: layers 20, beta 0.5, num_steps 4, 1 more"
+    assert two.info.run_name == "tutorial: layers 20, beta 0.5, num_steps 4, validation_size 500"
 
     page = browser.new_page()
     page.goto(f"{address}/#/experiments/{experiment}/runs")
