@@ -11,12 +11,13 @@ from statistics import fmean
 import torch
 
 from benchmarks.ledger import GOAL, RECORDS, SeedResult, new_entry, write_entry
-from lifline.data.datasets import Dataset, load_dataset
+from lifline.data.datasets import Dataset
 from lifline.data.images import LabelledImages, split_training_images
+from lifline.download.obtain import load_obtained
 from lifline.errors import LiflineError
 from lifline.experiments.fingerprint import fingerprint
 from lifline.params import Params, read_params
-from lifline.paths import DATA, repository_root
+from lifline.paths import repository_root
 from lifline.presets import preset_names, preset_values, recipe_values
 from lifline.system.files import write_json
 from lifline.system.locks import LockHeldError, locked
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     """
     parsed = _parse(arguments)
     params = recipe_params(parsed.recipe)
-    dataset = load_dataset(DATA)
+    dataset = load_obtained(params)
     _warm_up(params, dataset)
     if parsed.seeds is None:
         enter(parsed.recipe, params, dataset, RECORDS)

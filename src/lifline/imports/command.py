@@ -83,7 +83,7 @@ def _of_nir(
 
 
 def _of_state_dict(path: Path, params: Params, dataset: Dataset | None, layers: str | None) -> tuple[Model, Run]:
-    if path.exists() and _is_ours(path):
+    if path.is_file() and _is_ours(path):
         raise ModelError(f"{path} is lifline's own; allowed is a network of another library's")
     if dataset is None:
         raise ModelError(
