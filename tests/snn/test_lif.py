@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 from functools import cache, partial
 
 import numpy as np
@@ -331,6 +332,15 @@ def test_a_wrong_argument_is_named(arguments, named):
             function(**arguments)
         assert named in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_steps", "told"), [([4, 2], None, "without num_steps is [T, B]"), ([2], 4, "with num_steps is [B]")]
+)
+def test_of_one_neuron_there_is_one_beta(shape, num_steps, told):
+    allowed = f"beta has the shape [2]; allowed is [], as a current {shape} {told}"
+    with pytest.raises(ValueError, match=f"^{re.escape(allowed)}$"):
+        lif(torch.zeros(shape), beta=torch.ones(2), num_steps=num_steps)
 
 
 def test_a_threshold_beyond_float32_is_fine_in_float64():

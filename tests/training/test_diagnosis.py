@@ -143,6 +143,12 @@ def test_what_learned_nothing_is_advised_of_params_alone(params):
     assert "preset" not in finding.advice
 
 
+def test_what_was_learned_by_heart_is_overfitting_alone(params):
+    """Advice against learning nothing, as more epochs, would make it worse."""
+    figures = Figures(params, 500, 500, 0.1, [HEALTHY], data=GOOD_DATA, train_accuracy=0.8)
+    assert [finding.name for finding in diagnose(figures)] == ["overfitting"]
+
+
 def test_a_network_that_knows_its_training_images_alone_is_told_to(params):
     few = changed(params, data={"validation_size": 40})
     figures = Figures(few, 300, 300, 0.6, [HEALTHY], data=GOOD_DATA, train_accuracy=0.89)

@@ -281,8 +281,9 @@ def _ties(figures: Figures) -> str:
 
 
 def _learns_nothing(figures: Figures) -> str:
+    """Of what was learned by heart, overfitting tells; its advice is the opposite."""
     chance = figures.data.chance if figures.data else 0
-    is_luck = figures.accuracy <= chance
+    is_luck = figures.accuracy <= chance and not _overfits(figures)
     return f"validation accuracy is {figures.accuracy:.1%}, where luck gives up to {chance:.1%}" if is_luck else ""
 
 
