@@ -129,11 +129,25 @@ def test_a_plain_picture_may_be_uniform():
 def test_a_plain_picture_of_another_size_is_resized_whole():
     left, right = (Image.new("RGB", (300, 200), colour) for colour in ("red", "blue"))
     left.paste(right, (150, 0))
-    red, green, blue = read_picture(encoded(left), COLOURED)
-    np.testing.assert_array_equal(red[:, :9], 1)
-    np.testing.assert_array_equal(blue[:, -9:], 1)
+    red, green, blue = image = read_picture(encoded(left), COLOURED)
+    np.testing.assert_array_equal(red[1:-1, :9], 1)
+    np.testing.assert_array_equal(blue[1:-1, -9:], 1)
     assert not green.any()
     assert not red[:, -9:].any()
+    assert not image[:, [0, -1]].any()  # 300 by 200 pixels are 23 by 15 of 23 by 17
+
+
+@pytest.mark.parametrize("size", [(90, 30), (30, 90), (640, 480), (23, 18), (5, 4), (512, 512)])
+def test_a_plain_picture_keeps_its_shape_as_the_guides_own_lines_do(size):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = read_picture(encoded(Image.fromarray(noise)), COLOURED)
+    padded = ImageOps.pad(Image.fromarray(noise), (23, 17), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(image, np.moveaxis(np.asarray(padded), -1, 0) / np.float32(255))
+
+
+@pytest.mark.parametrize("size", [(1, 300), (300, 1), (1, 1)])
+def test_a_plain_picture_may_be_a_line(size):
+    assert read_picture(encoded(Image.new("RGB", size, "white")), COLOURED).max() == 1
 
 
 def test_a_plain_picture_takes_the_channels_of_the_data_set():

@@ -68,7 +68,14 @@ OBJECTS = {
     "light on black": drawn([(0.4, 0.2), (0.4, 0.9)], size=120, width=40, paper="black", ink="#ccc"),
     "of the image's size": drawn([(0.2, 0.3), (0.8, 0.3), (0.8, 0.7)], size=28, width=4, paper="black", ink="white"),
 }
-PLAIN = {"larger": noisy(170, 230), "smaller": noisy(9, 12), "of the size": noisy(23, 17), "grey": noisy(64, 64, "L")}
+PLAIN = {
+    "larger": noisy(170, 230),
+    "smaller": noisy(9, 12),
+    "of the size": noisy(23, 17),
+    "grey": noisy(64, 64, "L"),
+    "wide": noisy(300, 40),
+    "a line": noisy(1, 90),
+}
 
 
 @pytest.fixture

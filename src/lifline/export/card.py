@@ -27,7 +27,7 @@ CLASSES_PER_TABLE = 10
 LIMITS: dict[Preparation, str] = {
     "handwriting": "Trained on single, centred, upright, handwritten characters, light on dark.",
     "on_black": "Trained on single, upright objects that fill the image, light on dark.",
-    "plain": "Trained on images that are all of one size; a picture of another size is resized.",
+    "plain": "Trained on images that are all of one size. A picture of another shape gets black borders.",
 }
 
 FIRST_LAYER: dict[Coding, str] = {

@@ -170,9 +170,12 @@ window.lifline = (() => {
   }
 
   function asPlain(colours) {
-    const planes = channels === 1 ? [grey(colours)] : colours;
+    const planes = channels === 1 ? [grey(colours)] : colours, { height: rows, width: columns } = planes[0];
+    const scale = Math.min(height / rows, width / columns);
+    const sides = [rows, columns].map((side) => Math.max(1, round(side * scale)));
+    const [top, left] = [round((height - sides[0]) / 2), round((width - sides[1]) / 2)];
     const asLevel = (value) => clipped(Math.floor(value + 0.5), 0, 255);
-    return planes.map((each) => mapped(resized(each, height, width, FILTERS.lanczos, asLevel), (value) => value / 255));
+    return planes.map((each) => placed(mapped(resized(each, ...sides, FILTERS.lanczos, asLevel), (value) => value / 255), top, left));
   }
 
   const PREPARATIONS = {
