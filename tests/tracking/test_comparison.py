@@ -220,6 +220,20 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     assert "test images" not in lifline("compare", *names)[1]
 
 
+def test_of_different_images_it_is_told_though_their_data_set_has_one_name(two_runs, store, lifline, workspace):
+    def first_line():
+        return lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5", "--only", "beta")[1].splitlines()[0]
+
+    for run in two_runs:
+        store.log_text(run.info.run_id, predictions(900), "predictions.csv")
+        store.set_tag(run.info.run_id, "data_sha256", "a" * 64)
+    assert first_line().startswith("test images, the second against the first: +0.00 points")
+    store.set_tag(two_runs[1].info.run_id, "data_sha256", "b" * 64)
+    assert first_line() == "the runs are of different images: their accuracies cannot be compared"
+    store.delete_tag(two_runs[1].info.run_id, "data_sha256")
+    assert "images" not in first_line()
+
+
 def test_decisions_that_a_lost_server_does_not_give_are_no_missing_ones(two_runs, store, lifline, monkeypatch):
     def lost(*_, **__):
         raise requests.ConnectionError("Connection refused")

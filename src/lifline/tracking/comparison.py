@@ -121,6 +121,11 @@ def _change(before: float, after: float) -> str:
     return f" ({after - before:+.4g})" if after != before else ""
 
 
+def have_other_images(runs: Sequence[ComparedRun]) -> bool:
+    """Whether runs are of different images, as far as that is known: a data set's name alone does not tell."""
+    return len({run.data_sha256 for run in runs} - {None}) > 1
+
+
 def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
     """Compare what two runs' networks took the same images for, by what the images are; nothing where there are none.
 
