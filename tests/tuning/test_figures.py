@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 from matplotlib import pyplot
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from lifline.tuning import figures
@@ -63,6 +63,31 @@ def test_the_worst_trial_is_no_white_line_on_white(accuracies):
 def test_a_logarithmic_axis_has_several_labels(accuracies):
     rate = next(axes for axes in drawn(accuracies, "parallel_coordinates.png") if axes.get_yscale() == "log")
     assert {"0.001", "0.003"} <= {tick.label2.get_text() for tick in rate.yaxis.get_major_ticks()}
+
+
+@pytest.mark.parametrize("name", ["slice.png", "parallel_coordinates.png"])
+def test_a_long_choice_is_a_number_at_its_axis_and_written_below(name):
+    layers = ["16C3p1-AP2-32C3p1-AP2-64", "12C5-MP2-64C5-MP2", "1000"]
+    study = optuna.create_study(direction="maximize")
+    for i, each in enumerate(layers):
+        choice = {
+            "network.layers": CategoricalDistribution(layers),
+            "network.learn_beta": CategoricalDistribution([False, True]),
+        }
+        params = {"network.layers": each, "network.learn_beta": i > 1}
+        study.add_trial(create_trial(value=0.9 + i / 100, params=params, distributions=choice))
+    figure = drawn(study, name)[0].figure
+    figures._number_long_choices(figure, study)
+    told = {
+        label.get_text().strip("'")
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in axis.get_ticklabels()
+    }
+    assert {"(1)", "(2)", "1000", "False", "True"} <= told
+    assert told.isdisjoint(layers[:2])
+    assert figure.texts[-1].get_text() == f"(1)  {layers[1]}\n(2)  {layers[0]}"
+    pyplot.close("all")
 
 
 def test_the_colours_of_trials_are_told_in_whole_numbers(accuracies):

@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -27,6 +28,9 @@ COST_NAMES = {
 }
 WIDE = (10, 4.5)
 """Inches."""
+
+LONGEST = 8
+"""Characters of a choice that stands at an axis; for a longer one a number does, and it below."""
 
 VISIBLE = 0.3
 """Where among matplotlib's Blues, from 0 to 1, those begin that are seen on white."""
@@ -96,6 +100,7 @@ def _png(plot: Callable[..., Any], study: Study, **options: Any) -> bytes:
         axes = plot(study, **options)
     figure = np.ravel(axes)[0].figure
     _tidy(figure)
+    _number_long_choices(figure, study)
     return as_png(figure)
 
 
@@ -110,6 +115,21 @@ def _tidy(figure: Figure) -> None:
             axis.set_minor_formatter(NullFormatter())  # on a short logarithmic axis they overlap
             if axis.get_scale() == "log":
                 _label_decades(axis)
+
+
+def _number_long_choices(figure: Figure, study: Study) -> None:
+    """Networks by name would be written over each other."""
+    kinds = [kind for trial in study.get_trials(deepcopy=False) for kind in trial.distributions.values()]
+    choices = {str(each) for kind in kinds if isinstance(kind, CategoricalDistribution) for each in kind.choices}
+    numbers = {choice: f"({i})" for i, choice in enumerate(sorted(each for each in choices if len(each) > LONGEST), 1)}
+    figure.canvas.draw()  # until then some axes have no labels
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_text().strip("'") for label in axis.get_ticklabels()]
+        if numbers.keys() & labels:
+            axis.set_ticks(axis.get_ticklocs(), [numbers.get(label, label) for label in labels])
+    told = "\n".join(f"{number}  {choice}" for choice, number in numbers.items())
+    bottom = figure.get_tightbbox().y0 / figure.get_figheight()
+    figure.text(0.05, bottom - 0.02, told, va="top", parse_math=False)
 
 
 def _label_decades(axis: Axis) -> None:
