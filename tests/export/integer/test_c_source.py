@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifline.export.integer.c_source import c_source
+from lifline.export.integer.c_source import c_header, c_source
 from lifline.export.integer.files import files
 from lifline.export.integer.quantize import quantize
 from lifline.export.integer.reference import run
@@ -52,6 +52,17 @@ def test_c_equals_the_specification_spike_for_spike(layers, input_shape, options
     for layer in expected.layers:
         assert 0 < layer.spikes.mean() < 1
     assert len(set(expected.classes)) > 1
+
+
+@pytest.mark.parametrize(("layers", "input_shape", "options", "decoding"), CASES)
+def test_the_header_tells_the_working_memory(layers, input_shape, options, decoding, tmp_path):
+    header = c_header(quantize(random_network(layers, input_shape, **options), decoding))
+    (tmp_path / "network.h").write_text(header)
+    told = re.search(r"Working memory of a call, ([\d,]+) bytes", header)[1].replace(",", "")
+    program = f'#include "network.h"\ntypedef char told[sizeof(struct network_state) == {told} ? 1 : -1];\n'
+    (tmp_path / "told.c").write_text(program)
+    subprocess.run(["cc", *STRICT, "-fsyntax-only", tmp_path / "told.c"], check=True)
+    assert ("a channel after the other" in header) == (input_shape[0] > 1 and len(input_shape) > 1)
 
 
 @st.composite

@@ -34,14 +34,24 @@ WIDTH = 118
 """Of a line of numbers, at most."""
 
 
+BYTES = {"int32_t": 4, "uint8_t": 1}
+"""Bytes of a number."""
+
+Member = tuple[str, str, int]
+"""An array of the working memory: its type, name and length."""
+
+
 def c_header(network: IntegerNetwork) -> str:
     """Return `network.h`: the function, and the working memory that it needs."""
+    members = list(_members(network))
     return Template(HEADER).substitute(
         image=_product(network.input_shape),
+        order=", a channel after the other" * (len(network.input_shape) > 1 and network.input_shape[0] > 1),
         image_size=math.prod(network.input_shape),
         num_classes=math.prod(network.layers[-1].shape),
         num_steps=network.num_steps,
-        members="\n".join(f"    {member};" for member in _members(network)),
+        members="\n".join(f"    {kind} {name}[{length}];" for kind, name, length in members),
+        num_bytes=f"{_num_bytes(members):,}",
     )
 
 
@@ -77,23 +87,33 @@ def _lines(numbers: list[int]) -> Iterator[str]:
         yield ", ".join(map(str, numbers[start : start + per_line]))
 
 
-def _members(network: IntegerNetwork) -> Iterator[str]:
+def _num_bytes(members: Sequence[Member]) -> int:
+    """Return the size of a struct: each member begins at a multiple of its numbers' width, and so ends the whole."""
+    end = 0
+    for kind, _, length in members:
+        width = BYTES[kind]
+        end = -(-end // width) * width + width * length
+    widest = max(BYTES[kind] for kind, *_ in members)
+    return -(-end // widest) * widest
+
+
+def _members(network: IntegerNetwork) -> Iterator[Member]:
     """Yield what the working memory holds."""
     in_steps = list(network.layers)
     if network.coding == "constant":
-        yield f"int32_t input_sums[{math.prod(in_steps.pop(0).shape)}]"
+        yield "int32_t", "input_sums", math.prod(in_steps.pop(0).shape)
     else:
-        yield f"uint8_t input_spikes[{math.prod(network.input_shape)}]"
+        yield "uint8_t", "input_spikes", math.prod(network.input_shape)
     if in_steps:
-        yield f"int32_t sums[{max(math.prod(layer.shape) for layer in in_steps)}]"
+        yield "int32_t", "sums", max(math.prod(layer.shape) for layer in in_steps)
     if pooled := [layer for layer in network.layers if layer.layer.pooling]:
-        yield f"int32_t unpooled[{max(math.prod(layer.projected_shape) for layer in pooled)}]"
+        yield "int32_t", "unpooled", max(math.prod(layer.projected_shape) for layer in pooled)
     for name, layer in zip(layer_names(len(network.layers)), network.layers, strict=True):
         num_neurons = math.prod(layer.shape)
-        yield f"int32_t membrane_{name}[{num_neurons}]"
-        yield f"uint8_t fired_{name}[{num_neurons}]"
+        yield "int32_t", f"membrane_{name}", num_neurons
+        yield "uint8_t", f"fired_{name}", num_neurons
         if layer.spike_delay:
-            yield f"uint8_t leaving_{name}[{num_neurons}]"
+            yield "uint8_t", f"leaving_{name}", num_neurons
 
 
 def _layer_parts(name: str, layer: IntegerLayer, is_first: bool, sees_pixels: bool) -> Iterator[str]:

@@ -22,12 +22,12 @@ extern "C" {
 #define NETWORK_NUM_CLASSES $num_classes
 #define NETWORK_NUM_STEPS $num_steps
 
-/* Working memory of a call; its content before does not matter, nor does that after. */
+/* Working memory of a call, $num_bytes bytes; its content before does not matter, nor does that after. */
 struct network_state {
 $members
 };
 
-/* Returns the class of an image, bytes $image, and how often each class's neuron fired. */
+/* Returns the class of an image, bytes $image$order, and how often each class's neuron fired. */
 int network_classify(const uint8_t image[NETWORK_IMAGE_SIZE], struct network_state *state,
                      uint32_t counts[NETWORK_NUM_CLASSES]);
 
