@@ -55,7 +55,10 @@ def test_misread_pictures_are_named(tmp_path, tmp_path_factory, params, training
             decided = int(predictor.predict(read_picture(path.read_bytes(), MNIST)).decided)
         if decided != folder:
             misread[path.as_posix()] = str(decided)
+    damaged = PICTURES / "test/7/damaged.png"
+    (tmp_path / damaged).write_bytes(b"")
     lines = [line.split() for line in run_block("predictions.csv", tmp_path).splitlines()]
-    printed = {words[0]: words[1] for words in lines if "/" in words[0]}
+    printed = {words[0]: words[1] for words in lines if words[0].startswith(f"{PICTURES}/")}
     assert 2 <= len(misread) < 9
+    assert printed.pop(damaged.as_posix()) == damaged.as_posix()  # that it is not a picture
     assert printed == misread

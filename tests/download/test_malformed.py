@@ -226,15 +226,15 @@ BAD_FOLDERS = [
     (replaced("train/ape/000.png", lambda path: path.read_bytes()[:60]), r"train/ape/000.png is damaged"),
     (
         replaced("train/bee/x.png", picture_bytes(IMAGES[0].T)),
-        r"train/bee/x.png has 5 x 4 pixels, allowed is one size for all, as 4 x 5 of 50 of the 51 pictures; see ",
+        r"train/bee/x.png has 5 x 4 pixels, allowed is one size for all: 50 of the 51 pictures have 4 x 5; see ",
     ),
     (
         replaced("train/ape/000.png", picture_bytes(IMAGES[0].T)),  # the first
-        r"train/ape/000.png has 5 x 4 pixels, allowed is one size for all, as 4 x 5 of 49 of the 50 pictures; see ",
+        r"train/ape/000.png has 5 x 4 pixels, allowed is one size for all: 49 of the 50 pictures have 4 x 5; see ",
     ),
     (
         replaced("test/bee/x.png", picture_bytes(IMAGES[0, 1:])),
-        r"x.png has 4 x 4 pixels, allowed is one size for all, as 4 x 5",
+        r"x.png has 4 x 4 pixels, allowed is one size for all",
     ),
     (replaced("train/ape/0.png", picture_bytes(np.zeros((1, 513), np.uint8))), r"0.png has images 513 wide and 1 high"),
     (replaced("train/ape/0.png", picture_bytes(np.zeros((20_000, 20_000), bool))), r"0.png has far too many pixels"),

@@ -1,6 +1,5 @@
 """The table of conditions under which real handwriting is read, as pen strokes on pages that are made here."""
 
-import math
 from io import BytesIO
 
 import numpy as np
@@ -187,16 +186,8 @@ def share_read(condition, decide, test_images, count) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_handwriting_is_read_under_every_condition(condition, decide, test_images):
-    assert share_read(condition, decide, test_images, count=10) >= 0.9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("condition", CONDITIONS)
-def test_of_handwriting_nineteen_in_twenty_are_read_under_every_condition(condition, decide, test_images):
-    """But for luck: on another processor the network is another, and tells others of these hundred."""
-    luck = 2 * math.sqrt(0.95 * 0.05 / 100)
-    assert share_read(condition, decide, test_images, count=100) >= 0.95 - luck
+def test_of_handwriting_nine_in_ten_are_read_under_every_condition(condition, decide, test_images):
+    assert share_read(condition, decide, test_images, count=100) >= 0.9
 
 
 @pytest.mark.parametrize("gap", [-20, 0, 40])

@@ -75,6 +75,7 @@ PLAIN = {
     "grey": noisy(64, 64, "L"),
     "wide": noisy(300, 40),
     "a line": noisy(1, 90),
+    "larger than is read": noisy(4007, 2075),
 }
 
 

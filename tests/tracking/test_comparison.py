@@ -220,7 +220,7 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     assert "test images" not in lifline("compare", *names)[1]
 
 
-def test_of_different_images_it_is_told_though_their_data_set_has_one_name(two_runs, store, lifline, workspace):
+def test_of_different_data_sets_of_one_name_it_is_told(two_runs, store, lifline, workspace):
     def first_line():
         return lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5", "--only", "beta")[1].splitlines()[0]
 
@@ -229,9 +229,10 @@ def test_of_different_images_it_is_told_though_their_data_set_has_one_name(two_r
         store.set_tag(run.info.run_id, "data_sha256", "a" * 64)
     assert first_line().startswith("test images, the second against the first: +0.00 points")
     store.set_tag(two_runs[1].info.run_id, "data_sha256", "b" * 64)
-    assert first_line() == "the runs are of different images: their accuracies cannot be compared"
+    told = "the runs are of different data sets, whatever their names: what they measured cannot be compared"
+    assert first_line() == told
     store.delete_tag(two_runs[1].info.run_id, "data_sha256")
-    assert "images" not in first_line()
+    assert "data sets" not in first_line()
 
 
 def test_decisions_that_a_lost_server_does_not_give_are_no_missing_ones(two_runs, store, lifline, monkeypatch):

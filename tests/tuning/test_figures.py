@@ -65,29 +65,39 @@ def test_a_logarithmic_axis_has_several_labels(accuracies):
     assert {"0.001", "0.003"} <= {tick.label2.get_text() for tick in rate.yaxis.get_major_ticks()}
 
 
-@pytest.mark.parametrize("name", ["slice.png", "parallel_coordinates.png"])
-def test_a_long_choice_is_a_number_at_its_axis_and_written_below(name):
-    layers = ["16C3p1-AP2-32C3p1-AP2-64", "12C5-MP2-64C5-MP2", "1000"]
-    study = optuna.create_study(direction="maximize")
-    for i, each in enumerate(layers):
-        choice = {
-            "network.layers": CategoricalDistribution(layers),
-            "network.learn_beta": CategoricalDistribution([False, True]),
-        }
-        params = {"network.layers": each, "network.learn_beta": i > 1}
-        study.add_trial(create_trial(value=0.9 + i / 100, params=params, distributions=choice))
-    figure = drawn(study, name)[0].figure
-    figures._number_long_choices(figure, study)
-    told = {
-        label.get_text().strip("'")
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for label in axis.get_ticklabels()
+LAYERS = ["16C3p1-AP2-32C3p1-AP2-64", "12C5-MP2-64C5-MP2", "1000"]
+NUMBERED = f"(1)  {LAYERS[1]}\n(2)  {LAYERS[0]}"
+
+
+@pytest.fixture
+def networks():
+    """Trials whose choices are long names, short ones, truths and numbers."""
+    kinds = {
+        "network.layers": CategoricalDistribution(LAYERS),
+        "network.learn_beta": CategoricalDistribution([False, True]),
+        "network.num_steps": CategoricalDistribution([5, 10]),
     }
-    assert {"(1)", "(2)", "1000", "False", "True"} <= told
-    assert told.isdisjoint(layers[:2])
-    assert figure.texts[-1].get_text() == f"(1)  {layers[1]}\n(2)  {layers[0]}"
+    study = optuna.create_study(direction="maximize")
+    for i, layers in enumerate(LAYERS):
+        params = {"network.layers": layers, "network.learn_beta": i > 1, "network.num_steps": 10 if i else 5}
+        study.add_trial(create_trial(value=0.9 + i / 100, params=params, distributions=kinds))
+    yield study
     pyplot.close("all")
+
+
+def test_a_long_choice_is_a_number_at_its_axis_and_written_below(networks, monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "as_png", lambda figure: made.append(figure) or b"")
+    for name, figure in zip(figures.draw_study(networks), made, strict=True):
+        axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+        told = {label.get_text() for axis in axes for label in axis.get_ticklabels()}
+        assert told.isdisjoint(LAYERS[:2])
+        below = [text.get_text() for text in figure.texts if text.get_text().startswith("(")]
+        if name in {"slice.png", "parallel_coordinates.png"}:
+            assert {"(1)", "(2)", "1000", "False", "True"} <= told
+            assert below == [NUMBERED]
+        else:
+            assert below == []
 
 
 def test_the_colours_of_trials_are_told_in_whole_numbers(accuracies):

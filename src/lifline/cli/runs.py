@@ -32,14 +32,14 @@ def compare(
     from rich.console import Console
 
     from lifline.params import read_params
-    from lifline.tracking.comparison import evidence_on, find_runs, have_other_images
+    from lifline.tracking.comparison import evidence_on, find_runs, have_different_data
     from lifline.tracking.tables import describe_left_out, table_of_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs, prefer_finished=True)
-    if have_other_images(found):
-        print("the runs are of different images: their accuracies cannot be compared")
+    if have_different_data(found):
+        print("the runs are of different data sets, whatever their names: what they measured cannot be compared")
     if len(found) == 2:  # noqa: PLR2004
         level = read_params(working_copy() / "params.yaml").champion.level
         for images, evidence in evidence_on(*found).items():

@@ -68,8 +68,8 @@ def _check_one_size(paths: list[Path], sizes: list[tuple[int, ...]]) -> None:
     for path, size in zip(paths, sizes, strict=True):
         if size != usual:
             raise DataError(
-                f"{named(path)} has {size[1]} x {size[0]} pixels, allowed is one size for all, as {usual[1]} x "
-                f'{usual[0]} of {count:,} of the {len(sizes):,} pictures; see "Your data" in lifline\'s docs/guide.md'
+                f"{named(path)} has {size[1]} x {size[0]} pixels, allowed is one size for all: {count:,} of the "
+                f'{len(sizes):,} pictures have {usual[1]} x {usual[0]}; see "Your data" in lifline\'s docs/guide.md'
             )
 
 

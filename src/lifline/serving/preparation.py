@@ -71,7 +71,7 @@ def as_on_black(picture: Image.Image, shape: Shape) -> Pixels | None:
 
 
 def as_plain(picture: Image.Image, shape: Shape) -> Pixels:
-    """The whole picture, where it has another size brought to it as `ImageOps.pad` does: borders are black."""
+    """The whole picture; one of another size is padded as by `ImageOps.pad`, with black."""
     channels, height, width = shape
     image = picture.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
@@ -87,12 +87,15 @@ PREPARATIONS: dict[Preparation, Prepared] = {
 
 
 def _padded(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Unlike Pillow's own, of whatever narrow picture."""
-    scale = min(whole / side for whole, side in zip(size, picture.size, strict=True))
-    width, height = (max(1, round(side * scale)) for side in picture.size)
+    """Resize and pad with black, as `ImageOps.pad` does; but no side becomes 0."""
+    (columns, rows), (width, height) = picture.size, size
+    if columns * height >= rows * width:
+        height = max(1, round(rows / columns * width))
+    else:
+        width = max(1, round(columns / rows * height))
     image = Image.new(picture.mode, size)
     place = round((size[0] - width) / 2), round((size[1] - height) / 2)
-    image.paste(picture.resize((width, height), Image.Resampling.LANCZOS), place)
+    image.paste(picture.resize((width, height), Image.Resampling.BICUBIC), place)
     return image
 
 

@@ -5,11 +5,10 @@ window.lifline = (() => {
   const { dataset, hidden, membranes_decide: membranesDecide, onnx } = window.liflineModel;
   const [channels, height, width] = dataset.shape;
   const LEAST_CONTRAST = 0.1, INK = 0.3, VIEW_SIDE = 350, MAX_LOOKS = 8, CHARACTER_SHARE = 20 / 28;
-  const WORKING_SIDE = 1000, LEAST_LIGHT = 0.05, NOISE = 5;
+  const READ_SIDE = 4000, WORKING_SIDE = 1000, LEAST_LIGHT = 0.05, NOISE = 5;
   const FILTERS = {  // Pillow's: how far each reaches, and its weight at a distance
     box: [0.5, (x) => Number(x > -0.5 && x <= 0.5)],
     bicubic: [2, (x) => cubic(Math.abs(x))],
-    lanczos: [3, (x) => sinc(x) * sinc(x / 3)],
   };
 
   // Planes: numbers in rows
@@ -22,7 +21,6 @@ window.lifline = (() => {
   const round = (x) => Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x);  // Python's, half to even
   const clipped = (x, low, high) => Math.min(high, Math.max(low, x));
   const cubic = (x) => x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
-  const sinc = (x) => x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 
   function percentile(numbers, share) {
     const sorted = Float32Array.from(numbers).sort(), place = share * (sorted.length - 1), low = Math.floor(place);
@@ -170,12 +168,15 @@ window.lifline = (() => {
   }
 
   function asPlain(colours) {
-    const planes = channels === 1 ? [grey(colours)] : colours, { height: rows, width: columns } = planes[0];
-    const scale = Math.min(height / rows, width / columns);
-    const sides = [rows, columns].map((side) => Math.max(1, round(side * scale)));
-    const [top, left] = [round((height - sides[0]) / 2), round((width - sides[1]) / 2)];
     const asLevel = (value) => clipped(Math.floor(value + 0.5), 0, 255);
-    return planes.map((each) => placed(mapped(resized(each, ...sides, FILTERS.lanczos, asLevel), (value) => value / 255), top, left));
+    const factor = Math.ceil(longerSide(colours[0]) / READ_SIDE);
+    const read = colours.map((colour) => mapped(reduced(colour, factor), asLevel)), { height: rows, width: columns } = read[0];
+    const sides = columns * height >= rows * width
+      ? [Math.max(1, round(rows / columns * width)), width]
+      : [height, Math.max(1, round(columns / rows * height))];
+    const [top, left] = [round((height - sides[0]) / 2), round((width - sides[1]) / 2)];
+    const planes = channels === 1 ? [grey(read)] : read;
+    return planes.map((each) => placed(mapped(resized(each, ...sides, FILTERS.bicubic, asLevel), (value) => value / 255), top, left));
   }
 
   const PREPARATIONS = {

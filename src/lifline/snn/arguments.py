@@ -65,9 +65,9 @@ def _parameter(
     if isinstance(value, Tensor):
         neurons = current.shape[1 if num_steps is not None else 2 :]
         if value.dim() > 0 and not is_traced() and value.shape != neurons:
-            axes = "with num_steps is [B]" if num_steps is not None else "without num_steps is [T, B]"
-            alone = f"allowed is [], as a current {list(current.shape)} {axes}"
-            allowed = f"allowed are [] and {list(neurons)}" if neurons else alone
+            axes = "without num_steps is [T, B]" if num_steps is None else "with num_steps is [B]"
+            of_one = f"allowed is [], as a current {list(current.shape)} {axes}"
+            allowed = f"allowed are [] and {list(neurons)}" if neurons else of_one
             raise ValueError(f"{name} has the shape {list(value.shape)}; {allowed}")
         outside = value[~((value >= low) & (value <= high))].tolist() if has_values(value) else []
     else:

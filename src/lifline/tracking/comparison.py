@@ -112,17 +112,18 @@ def differing_metrics(runs: Sequence[ComparedRun]) -> list[Difference]:
 
 
 def _is_alike(metric: str, first: ComparedRun, run: ComparedRun) -> bool:
-    """Whether a metric is of the same kind in both runs."""
+    """Whether a metric is of the same kind, and of the same images, in both runs."""
     is_loss = metric.startswith(("train/loss", "validation/loss", "train/iteration_loss"))
-    return not is_loss or first.params.get("train.loss") == run.params.get("train.loss")
+    is_same_loss = not is_loss or first.params.get("train.loss") == run.params.get("train.loss")
+    return is_same_loss and not have_different_data([first, run])
 
 
 def _change(before: float, after: float) -> str:
     return f" ({after - before:+.4g})" if after != before else ""
 
 
-def have_other_images(runs: Sequence[ComparedRun]) -> bool:
-    """Whether runs are of different images, as far as that is known: a data set's name alone does not tell."""
+def have_different_data(runs: Sequence[ComparedRun]) -> bool:
+    """Whether runs are of different data sets, as far as that is known: a name alone does not tell."""
     return len({run.data_sha256 for run in runs} - {None}) > 1
 
 

@@ -196,7 +196,8 @@ def _failed(figures: Figures) -> str:
 
 
 def _is_too_short(figures: Figures) -> str:
-    if figures.iterations < figures.planned or not has_few_steps(figures.planned, figures.accuracy):
+    is_few = has_few_steps(figures.planned, figures.accuracy) and not _overfits(figures)
+    if figures.iterations < figures.planned or not is_few:
         return ""
     steps = f"{figures.planned} optimizer step{'s' * (figures.planned > 1)} in all"
     return steps if _is_judged(figures) else f"{steps}, too few to look for other faults"
@@ -281,7 +282,7 @@ def _ties(figures: Figures) -> str:
 
 
 def _learns_nothing(figures: Figures) -> str:
-    """Of what was learned by heart, overfitting tells; its advice is the opposite."""
+    """Of images learned by heart `overfitting` tells: its advice is the opposite."""
     chance = figures.data.chance if figures.data else 0
     is_luck = figures.accuracy <= chance and not _overfits(figures)
     return f"validation accuracy is {figures.accuracy:.1%}, where luck gives up to {chance:.1%}" if is_luck else ""
@@ -331,6 +332,10 @@ TRAINING_RULES = (
         _learns_nothing,
         "make train.batch_size smaller or train.epochs larger, take other network.layers, look at images and labels",
     ),
-    Rule("overfitting", _overfits, "take more images, raise augmentation, or take fewer neurons in network.layers"),
+    Rule(
+        "overfitting",
+        _overfits,
+        "check labels, take more images, raise augmentation, or take fewer neurons in network.layers",
+    ),
 )
 """What may be wrong, causes first."""

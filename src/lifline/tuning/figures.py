@@ -30,7 +30,7 @@ WIDE = (10, 4.5)
 """Inches."""
 
 LONGEST = 8
-"""Characters of a choice that stands at an axis; for a longer one a number does, and it below."""
+"""Characters of a choice at an axis: a longer one is written below, and has a number there."""
 
 VISIBLE = 0.3
 """Where among matplotlib's Blues, from 0 to 1, those begin that are seen on white."""
@@ -120,16 +120,23 @@ def _tidy(figure: Figure) -> None:
 def _number_long_choices(figure: Figure, study: Study) -> None:
     """Networks by name would be written over each other."""
     kinds = [kind for trial in study.get_trials(deepcopy=False) for kind in trial.distributions.values()]
-    choices = {str(each) for kind in kinds if isinstance(kind, CategoricalDistribution) for each in kind.choices}
-    numbers = {choice: f"({i})" for i, choice in enumerate(sorted(each for each in choices if len(each) > LONGEST), 1)}
+    choices = {each for kind in kinds if isinstance(kind, CategoricalDistribution) for each in kind.choices}
+    names = {written: str(each) for each in choices for written in (str(each), repr(each))}  # Optuna writes either
     figure.canvas.draw()  # until then some axes have no labels
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        labels = [label.get_text().strip("'") for label in axis.get_ticklabels()]
-        if numbers.keys() & labels:
-            axis.set_ticks(axis.get_ticklocs(), [numbers.get(label, label) for label in labels])
-    told = "\n".join(f"{number}  {choice}" for choice, number in numbers.items())
-    bottom = figure.get_tightbbox().y0 / figure.get_figheight()
-    figure.text(0.05, bottom - 0.02, told, va="top", parse_math=False)
+    labels = {
+        axis: [label.get_text() for label in axis.get_ticklabels()]
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+    }
+    of_choices = {axis: [names[each] for each in texts] for axis, texts in labels.items() if set(texts) <= names.keys()}
+    long = sorted({name for each in of_choices.values() for name in each if len(name) > LONGEST})
+    numbers = {name: f"({i})" for i, name in enumerate(long, 1)}
+    for axis, shown in of_choices.items():
+        axis.set_ticks(axis.get_ticklocs(), [numbers.get(name, name) for name in shown])
+    if numbers:
+        bottom = figure.get_tightbbox().y0 / figure.get_figheight()
+        told = "\n".join(f"{number}  {name}" for name, number in numbers.items())
+        figure.text(0.05, bottom - 0.02, told, va="top", parse_math=False)
 
 
 def _label_decades(axis: Axis) -> None:

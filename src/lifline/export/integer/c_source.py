@@ -88,7 +88,7 @@ def _lines(numbers: list[int]) -> Iterator[str]:
 
 
 def _num_bytes(members: Sequence[Member]) -> int:
-    """Return the size of a struct: each member begins at a multiple of its numbers' width, and so ends the whole."""
+    """Return the size of a struct whose members begin at multiples of their numbers' width: some chips pack closer."""
     end = 0
     for kind, _, length in members:
         width = BYTES[kind]

@@ -22,7 +22,7 @@ extern "C" {
 #define NETWORK_NUM_CLASSES $num_classes
 #define NETWORK_NUM_STEPS $num_steps
 
-/* Working memory of a call, $num_bytes bytes; its content before does not matter, nor does that after. */
+/* Working memory of a call, $num_bytes bytes at most; its content before does not matter, nor does that after. */
 struct network_state {
 $members
 };
