@@ -150,6 +150,8 @@ def test_what_was_learned_by_heart_is_overfitting_alone(params):
         (finding,) = diagnose(few)
         assert finding.name == "overfitting"
         assert "check labels" in finding.advice
+    (too_few,) = diagnose(figures._replace(iterations=60, planned=60))
+    assert too_few.name == "few steps"
 
 
 def test_a_network_that_knows_its_training_images_alone_is_told_to(params):

@@ -196,7 +196,8 @@ def _failed(figures: Figures) -> str:
 
 
 def _is_too_short(figures: Figures) -> str:
-    is_few = has_few_steps(figures.planned, figures.accuracy) and not _overfits(figures)
+    is_told_to_overfit = _is_judged(figures) and _overfits(figures)
+    is_few = has_few_steps(figures.planned, figures.accuracy) and not is_told_to_overfit
     if figures.iterations < figures.planned or not is_few:
         return ""
     steps = f"{figures.planned} optimizer step{'s' * (figures.planned > 1)} in all"

@@ -119,24 +119,28 @@ def _tidy(figure: Figure) -> None:
 
 def _number_long_choices(figure: Figure, study: Study) -> None:
     """Networks by name would be written over each other."""
+    shown = _choices_at_axes(figure, study)
+    long = sorted({name for names in shown.values() for name in names if len(name) > LONGEST})
+    numbers = {name: f"({i})" for i, name in enumerate(long, 1)}
+    for axis, names in shown.items():
+        axis.set_ticks(axis.get_ticklocs(), [numbers.get(name, name) for name in names])
+    if numbers:
+        bottom = figure.get_tightbbox().y0 / figure.get_figheight()
+        told = "\n".join(f"{number}  {name}" for name, number in numbers.items())
+        figure.text(0.05, bottom - 0.02, told, va="top", parse_math=False)
+
+
+def _choices_at_axes(figure: Figure, study: Study) -> dict[Axis, list[str]]:
     kinds = [kind for trial in study.get_trials(deepcopy=False) for kind in trial.distributions.values()]
     choices = {each for kind in kinds if isinstance(kind, CategoricalDistribution) for each in kind.choices}
-    names = {written: str(each) for each in choices for written in (str(each), repr(each))}  # Optuna writes either
+    names = {written: str(each) for each in choices for written in (str(each), repr(each))}  # Optuna writes both ways
     figure.canvas.draw()  # until then some axes have no labels
     labels = {
         axis: [label.get_text() for label in axis.get_ticklabels()]
         for axes in figure.axes
         for axis in (axes.xaxis, axes.yaxis)
     }
-    of_choices = {axis: [names[each] for each in texts] for axis, texts in labels.items() if set(texts) <= names.keys()}
-    long = sorted({name for each in of_choices.values() for name in each if len(name) > LONGEST})
-    numbers = {name: f"({i})" for i, name in enumerate(long, 1)}
-    for axis, shown in of_choices.items():
-        axis.set_ticks(axis.get_ticklocs(), [numbers.get(name, name) for name in shown])
-    if numbers:
-        bottom = figure.get_tightbbox().y0 / figure.get_figheight()
-        told = "\n".join(f"{number}  {name}" for name, number in numbers.items())
-        figure.text(0.05, bottom - 0.02, told, va="top", parse_math=False)
+    return {axis: [names[text] for text in texts] for axis, texts in labels.items() if set(texts) <= names.keys()}
 
 
 def _label_decades(axis: Axis) -> None:
