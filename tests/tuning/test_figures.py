@@ -1,6 +1,7 @@
 """The pictures of a study."""
 
 import json
+import re
 
 import numpy as np
 import optuna
@@ -92,12 +93,21 @@ def test_a_long_choice_is_a_number_at_its_axis_and_written_below(networks, monke
         axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
         told = {label.get_text() for axis in axes for label in axis.get_ticklabels()}
         assert told.isdisjoint(LAYERS[:2])
+        assert any(re.fullmatch(r"0\.\d+", each) for each in told)  # accuracies keep their labels
         below = [text.get_text() for text in figure.texts if text.get_text().startswith("(")]
         if name in {"slice.png", "parallel_coordinates.png"}:
             assert {"(1)", "(2)", "1000", "False", "True"} <= told
             assert below == [NUMBERED]
         else:
             assert below == []
+
+
+def test_of_numbers_alone_every_axis_keeps_its_labels(accuracies, monkeypatch):
+    made = []
+    monkeypatch.setattr(figures, "as_png", lambda figure: made.append(figure) or b"")
+    made = dict(zip(figures.draw_study(accuracies), made, strict=True))
+    for name in ("history.png", "parallel_coordinates.png", "slice.png"):
+        assert len({label.get_text() for label in made[name].axes[0].yaxis.get_ticklabels()} - {""}) > 1
 
 
 def test_the_colours_of_trials_are_told_in_whole_numbers(accuracies):

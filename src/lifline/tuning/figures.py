@@ -140,7 +140,9 @@ def _choices_at_axes(figure: Figure, study: Study) -> dict[Axis, list[str]]:
         for axes in figure.axes
         for axis in (axes.xaxis, axes.yaxis)
     }
-    return {axis: [names[text] for text in texts] for axis, texts in labels.items() if set(texts) <= names.keys()}
+    return {  # of several axes that share their labels all but one have none
+        axis: [names[text] for text in texts] for axis, texts in labels.items() if texts and set(texts) <= names.keys()
+    }
 
 
 def _label_decades(axis: Axis) -> None:
