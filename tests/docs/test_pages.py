@@ -36,6 +36,9 @@ PICTURED = {
 }
 """The committed model, its reports/figures/raster.png, which git does not keep, and what that shows."""
 
+ANSWER = "docs/three.png: 3, confidence 100 %, 8 output and 899 hidden spikes"
+"""The committed model's."""
+
 
 @cache
 def sources() -> str:
@@ -84,7 +87,7 @@ def test_every_picture_is_shown():
     assert {path.name for path in (ROOT / "docs").rglob("*.png")} - shown == {"three.png"}  # which is to be predicted
 
 
-def test_the_picture_of_the_network_is_of_the_committed_model():
+def test_the_picture_of_the_network_is_of_the_committed_model(lifline, monkeypatch):
     """After another training copy its reports/figures/raster.png to docs/, and the picture's numbers to README.md.
 
     Whoever trains a model of their own need not: the skip is a failure where none is allowed, as in the project's CI.
@@ -95,6 +98,10 @@ def test_the_picture_of_the_network_is_of_the_committed_model():
         pytest.skip("the model is another than README's picture is of")
     made = ROOT / "reports/figures/raster.png"
     assert not made.exists() or sha256_of(made) == PICTURED["docs/raster.png"]
+    assert ANSWER in (ROOT / "docs/models.md").read_text()
+    if (ROOT / "models/model.onnx").exists():
+        monkeypatch.chdir(ROOT)
+        assert lifline("predict", "docs/three.png") == (0, f"{ANSWER}\n", "")
 
 
 @pytest.mark.parametrize("said", beginning_with("lifline"), ids=lambda said: said.text)

@@ -334,6 +334,13 @@ def test_a_wrong_argument_is_named(arguments, named):
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(("current", "kind"), [(np.ones((2, 3)), "numpy.ndarray"), ([[1.0]], "builtins.list")])
+def test_what_is_no_tensor_is_told_so(current, kind):
+    for function in (lif, partial(lif_linear, weight=torch.zeros(5, 3), bias=torch.zeros(5))):
+        with pytest.raises(ValueError, match=f"^a {kind} is no torch.Tensor; torch.as_tensor makes one of it$"):
+            function(current, beta=0.9, num_steps=3)
+
+
 @pytest.mark.parametrize(
     ("shape", "num_steps", "told"), [([4, 2], None, "without num_steps is [T, B]"), ([2], 4, "with num_steps is [B]")]
 )

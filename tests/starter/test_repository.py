@@ -91,6 +91,25 @@ def test_its_make_asks_for_a_pip_that_reads_the_pin(quick, lifline, tmp_path):
     assert requirements == "pip install -r requirements.txt"
 
 
+def test_its_make_does_what_the_guide_asks_of_make(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/installed").touch()
+    for target, command in {"exp": "dvc exp show", "dashboard": "optuna-dashboard", "ui": "lifline ui"}.items():
+        ours, theirs = (
+            subprocess.run(
+                ["make", "--dry-run", "--no-print-directory", target],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for folder in (ROOT, tmp_path)
+        )
+        assert command in theirs
+        assert theirs.replace("(pipeline|", "(src|pipeline|") in ours
+
+
 def test_what_predict_draws_beside_pictures_is_no_data_for_dvc(quick, lifline, tmp_path):
     lifline("init", str(tmp_path))
     for folder in (ROOT, tmp_path):

@@ -84,7 +84,8 @@ def white_of(images: NDArray[Any], source: str, first: int = 0) -> int:
     if values.min() >= 0 and values.max() <= white:  # so that NaN is wrong
         return white
     place = tuple(np.argwhere(~((values >= 0) & (values <= white)))[0])
-    remedy = "" if is_whole else "; divide by what is white, or make them whole numbers of 0 to 255"
+    can_be_divided = not is_whole and values.min() >= 0
+    remedy = "; divide by what is white, or make them whole numbers of 0 to 255" if can_be_divided else ""
     raise DataError(
         f"{source} holds {values[place]} in image {first + place[0]:,}, allowed for {images.dtype} is 0 to {white}"
         f"{remedy}"

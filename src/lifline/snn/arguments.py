@@ -14,7 +14,14 @@ HALVES = (torch.bfloat16, torch.float16)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Return what kernels and the reference compute with, for a tensor of any floating-point type."""
+    """Return what kernels and the reference compute with, for a tensor of any floating-point type.
+
+    Raises:
+        ValueError: it is no tensor.
+    """
+    if not isinstance(tensor, Tensor):
+        kind = type(tensor)
+        raise ValueError(f"a {kind.__module__}.{kind.__qualname__} is no torch.Tensor; torch.as_tensor makes one of it")
     return tensor.float() if tensor.dtype in HALVES else tensor
 
 

@@ -331,7 +331,8 @@ TRAINING_RULES = (
     Rule(
         "nothing learned",
         _learns_nothing,
-        "make train.batch_size smaller or train.epochs larger, take other network.layers, look at images and labels",
+        "make train.batch_size smaller or train.epochs larger, take other network.layers, look at images and labels; "
+        "where few pixels are dark set train.centre_inputs to true",
     ),
     Rule(
         "overfitting",
