@@ -220,6 +220,15 @@ def test_two_runs_are_compared_image_by_image(two_runs, store, lifline, workspac
     assert "test images" not in lifline("compare", *names)[1]
 
 
+def test_a_long_name_is_a_title_of_several_lines(two_runs, store, lifline):
+    name = "default: dataset fields.npz, layers 12C5-MP2-64C5-MP2, learning_rate 0.003, batch_size 32, epochs 20"
+    store.update_run(two_runs[1].info.run_id, name=name)
+    out = lifline("compare", "tutorial: beta 0.9", name)[1]
+    table = out.partition("params")[0]
+    assert max(map(len, table.splitlines())) < 120
+    assert "".join(name.split()) in "".join(table.replace("tutorial: beta 0.9", "").split())
+
+
 def test_of_different_data_sets_of_one_name_it_is_told(two_runs, store, lifline, workspace):
     def first_line():
         return lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5", "--only", "beta")[1].splitlines()[0]

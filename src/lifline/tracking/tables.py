@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 
 from rich.table import Column, Table
 from rich.text import Text
 
 from lifline.tracking.champion import ListedVersion
 from lifline.tracking.comparison import ASIDE, ComparedRun, differing_metrics, differing_params
+
+TITLE_WIDTH = 40
+"""Characters of a run's name in a line of its title, at most."""
 
 
 def table_of_runs(runs: Sequence[ComparedRun], only: Sequence[str]) -> Table:
@@ -38,7 +42,7 @@ def _is_shown(name: str, only: Sequence[str]) -> bool:
 
 
 def _title(run: ComparedRun) -> str:
-    return f"{run.name}\n{run.run_id[:8]}" + f", {run.status}" * (run.status != "FINISHED")
+    return f"{fill(run.name, TITLE_WIDTH)}\n{run.run_id[:8]}" + f", {run.status}" * (run.status != "FINISHED")
 
 
 def table_of_versions(versions: Sequence[ListedVersion]) -> Table:
