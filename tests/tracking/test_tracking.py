@@ -19,7 +19,7 @@ from lifline.data.datasets import load_dataset
 from lifline.errors import TrackingError
 from lifline.paths import DATA
 from lifline.provenance import record_source
-from lifline.system.locks import locked
+from lifline.system.locks import LockHeldError, locked
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
 from lifline.training.fit import EpochReport
@@ -625,6 +625,21 @@ def test_many_may_start_at_once_in_a_new_repository(workspace):
         done = list(pool.map(run_python, [program] * 3))
     assert [(process.returncode, process.stderr) for process in done] == [(0, "")] * 3
     assert len(all_runs(mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}"))) == 3
+
+
+def test_a_data_set_is_made_by_one_run_at_a_time(workspace, params, mnist, monkeypatch):
+    """MLflow looks for it and then adds it: of two runs that do so at once one would fail."""
+    are_kept_out = []
+
+    def log_inputs(*_):
+        with pytest.raises(LockHeldError), locked(workspace / "mlflow.db.lock", wait=False):
+            pass
+        are_kept_out.append(True)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", log_inputs)
+    with tracking.training_run(params, "cpu") as run:
+        run.log_dataset(mnist, "train")
+    assert are_kept_out == [True]
 
 
 def test_an_experiment_that_another_process_just_made_is_taken(store, params, monkeypatch):

@@ -20,7 +20,7 @@ from lifline.tracking.dataset import Part, data_tags, dataset_input
 from lifline.tracking.description import ZEROS_SKIPPED, describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
-from lifline.tracking.store import STORE_ERRORS, all_pages
+from lifline.tracking.store import STORE_ERRORS, all_pages, exclusive
 from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG, WARNINGS_TAG
 
 if TYPE_CHECKING:  # they need PyTorch, which the registry does without
@@ -123,7 +123,8 @@ class Run:
     def log_dataset(self, dataset: "Dataset", part: Part) -> None:
         """Log a part of a data set, by the hash of the whole, as what the run reads; tags tell what it is."""
         source = recorded_source(dataset.sha256)
-        self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
+        with exclusive(self.client.tracking_uri):  # MLflow fails where two runs make the same data set at once
+            self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
         self.set_tags(data_tags(dataset, source))
 
     def log_onnx(self, model: bytes, files: Mapping[str, bytes] = NO_FILES) -> str:
