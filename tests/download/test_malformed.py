@@ -177,6 +177,8 @@ BAD_ARRAYS = [
     (arrays(y_train=LABELS.astype(np.uint64) * 2**63), r"y_train holds the label 9,223,372,036,854,775,808"),
     (arrays(y_train=LABELS * 0), r"y_train has 1 class, allowed are 2 to 1,000"),
     (arrays(x_train=IMAGES[:2], y_train=np.array([0, 1])), r"data.npz has one image a class"),
+    (arrays(x_train=FLOATS - 1), r"x_train holds -[\d.]+ in image 0, allowed for float\d\d is 0 to 1$"),
+    (arrays(x_train=FLOATS * np.nan), r"x_train holds nan in image 0, allowed for float\d\d is 0 to 1$"),
     (arrays(x_test=IMAGES, y_test=LABELS * 2), r"y_test holds the label 2 for image 20, allowed is 0 to 1"),
     (arrays(x_test=IMAGES[:, 1:], y_test=LABELS), r"x_test has images of \(1, 4, 4\).*allowed is \(1, 5, 4\), as in"),
     (arrays(x_test=IMAGES[:0], y_test=LABELS[:0]), r"x_test has no images"),

@@ -14,6 +14,9 @@ from tests.conftest import MNIST
 from tests.serving.quick_model import quick_model
 
 SIDE = 500
+NUM_PAGES = 100
+"""Of each condition."""
+
 WHITE, INK, DESK = (250, 250, 250), (20, 20, 30), (70, 50, 42)
 DISCS = [(251, 211, 40), (240, 120, 130), (120, 190, 240), (150, 220, 130), (230, 80, 60), (90, 110, 220)]
 
@@ -175,10 +178,10 @@ def decide(tmp_path_factory, params, training_images):
     return lambda image: int(predictor.predict(image).decided)
 
 
-def share_read(condition, decide, test_images, count) -> float:
+def share_read(condition, decide, test_images) -> float:
     """Of the first digits that the network tells in MNIST's images, those that it tells on such pages."""
-    images, labels = test_images.images[: 2 * count].numpy(), test_images.labels[: 2 * count].tolist()
-    known = [i for i, image in enumerate(images) if decide(image / np.float32(255)) == labels[i]][:count]
+    images, labels = test_images.images[: 2 * NUM_PAGES].numpy(), test_images.labels[: 2 * NUM_PAGES].tolist()
+    known = [i for i, image in enumerate(images) if decide(image / np.float32(255)) == labels[i]][:NUM_PAGES]
     generator = np.random.default_rng(0)
     pages = [taken(CONDITIONS[condition](images[i, 0], generator), generator) for i in known]
     return np.mean([decide(read_picture(page, MNIST)) == labels[i] for i, page in zip(known, pages, strict=True)])
@@ -187,7 +190,7 @@ def share_read(condition, decide, test_images, count) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_of_handwriting_nine_in_ten_are_read_under_every_condition(condition, decide, test_images):
-    assert share_read(condition, decide, test_images, count=100) >= 0.9
+    assert share_read(condition, decide, test_images) >= 0.9
 
 
 @pytest.mark.parametrize("gap", [-20, 0, 40])

@@ -5,6 +5,7 @@ import pytest
 from lifline.data.inspection import DataFigures
 from lifline.training.diagnosis import MIN_ITERATIONS, MIN_PLANNED, Figures, diagnose
 from tests.conftest import HEALTHY, changed
+from tests.processes import ROOT
 
 GOOD_DATA = DataFigures(60_000, 10_000, 0.0, {"train": 1.0, "test": 1.0}, 0.8, 0.14, 0.03)
 
@@ -141,6 +142,7 @@ def test_what_learned_nothing_is_advised_of_params_alone(params):
     assert finding.name == "nothing learned"
     assert "train.batch_size" in finding.advice
     assert "preset" not in finding.advice
+    assert f"\n  {finding.advice}\n" in (ROOT / "docs/guide.md").read_text()
 
 
 def test_what_was_learned_by_heart_is_overfitting_alone(params):

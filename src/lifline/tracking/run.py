@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from mlflow import MlflowClient, entities
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from lifline.params import Params
 from lifline.provenance import recorded_source
@@ -20,7 +21,7 @@ from lifline.tracking.dataset import Part, data_tags, dataset_input
 from lifline.tracking.description import ZEROS_SKIPPED, describe
 from lifline.tracking.holders import temporary_folder
 from lifline.tracking.onnx_model import save_onnx_model
-from lifline.tracking.store import STORE_ERRORS, all_pages, exclusive
+from lifline.tracking.store import STORE_ERRORS, all_pages
 from lifline.tracking.tags import DESCRIPTION_TAG, EXPORT_TAG, HOLDER_TAG, MODEL_TAG, WARNINGS_TAG
 
 if TYPE_CHECKING:  # they need PyTorch, which the registry does without
@@ -123,8 +124,11 @@ class Run:
     def log_dataset(self, dataset: "Dataset", part: Part) -> None:
         """Log a part of a data set, by the hash of the whole, as what the run reads; tags tell what it is."""
         source = recorded_source(dataset.sha256)
-        with exclusive(self.client.tracking_uri):  # MLflow fails where two runs make the same data set at once
-            self.client.log_inputs(self.run_id, [dataset_input(dataset, part, source)])
+        inputs = [dataset_input(dataset, part, source)]
+        try:
+            self.client.log_inputs(self.run_id, inputs)
+        except MlflowException:  # as where another run has just made the same data set: now it is there
+            self.client.log_inputs(self.run_id, inputs)
         self.set_tags(data_tags(dataset, source))
 
     def log_onnx(self, model: bytes, files: Mapping[str, bytes] = NO_FILES) -> str:
