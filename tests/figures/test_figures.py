@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lifline.evaluation.evaluate import evaluate_by_num_steps
-from lifline.figures.evaluation import evaluation_figures
+from lifline.evaluation.evaluate import evaluate_by_num_steps, mistakes
+from lifline.figures.evaluation import draw_evaluation, evaluation_figures
 from lifline.figures.training import draw_training
 from lifline.models.model import run_over
 from tests.conftest import changed, first, untrained
@@ -140,3 +140,19 @@ def test_names_of_classes_are_no_mathematics(params, test_images):
     model = model._replace(dataset=model.dataset.model_copy(update={"class_names": names}))
     data = first(test_images, 40)
     assert len(evaluation_figures(model, data, evaluate_by_num_steps(model, data))) == 6
+
+
+@pytest.mark.parametrize("name", ["7", "Stern ähnlich", "M" * 13, "a name that is cut " * 9])
+def test_titles_of_mistakes_keep_apart(params, test_images, monkeypatch, name):
+    drawn = []
+    monkeypatch.setattr("lifline.figures.style.as_png", lambda figure: drawn.append(figure) or b"")
+    model = untrained(changed(params, network={"layers": "10", "num_steps": 2}).network)
+    model = model._replace(dataset=model.dataset.model_copy(update={"class_names": (name,) * 10}))
+    data = first(test_images, 40)
+    evaluations = evaluate_by_num_steps(model, data)
+    draw_evaluation(evaluations, [mistake._replace(confidence=1) for mistake in mistakes(data, evaluations[-1])])
+    figure = next(figure for figure in drawn if "mistakes" in figure.axes[0].get_title())
+    figure.draw_without_rendering()
+    titles = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(titles) == 24
+    assert not any(one.overlaps(other) for i, one in enumerate(titles) for other in titles[:i])

@@ -10,7 +10,7 @@ from lifline.data.images import LabelledImages
 from lifline.evaluation.evaluate import Evaluation, Mistake, mistakes
 from lifline.evaluation.report import Stop
 from lifline.figures.network import draw_trace, draw_weights
-from lifline.figures.style import AS_IT_IS, BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, short, show_images
+from lifline.figures.style import AS_IT_IS, BLUE, MAX_CLASSES, ORANGE, as_picture, drawing, narrowed, short, show_images
 from lifline.models.model import Model, run_over
 from lifline.snn.trace import trace
 
@@ -18,7 +18,9 @@ MAX_MISTAKES = 24
 MAX_UPRIGHT = 2
 """Characters of names that are written beside each other."""
 
-MAX_IN_TITLE = 13
+MAX_WIDTH = 0.98
+"""Of a name below others, in inches."""
+
 MAX_NAMED = 60
 """Classes, beside a confusion matrix; of more their numbers are shown."""
 ACCURACIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
@@ -82,10 +84,11 @@ def _confusion(evaluation: Evaluation) -> dict[str, bytes]:
 
 def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[str, bytes]:
     shown = mistakes[:MAX_MISTAKES]
-    with drawing("mistakes.png", width=10, height=5.5) as (figures, axis):
-        names = [short(name, MAX_IN_TITLE) for name in class_names]
-        between = " " if max(map(len, names)) <= MAX_UPRIGHT else "\n"
-        titles = [f"{names[each.label]} as{between}{names[each.decided]}, {each.confidence:.0%}" for each in shown]
+    with drawing("mistakes.png", width=10, height=6.5) as (figures, axis):
+        is_short = max(map(len, class_names)) <= MAX_UPRIGHT
+        title = "{} as {}, {:.0%}" if is_short else "{}\nas {}\n{:.0%}"
+        names = [narrowed(name, MAX_WIDTH) for name in class_names]
+        titles = [title.format(names[each.label], names[each.decided], each.confidence) for each in shown]
         show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, **AS_IT_IS)
         axis.set_title("Most confident mistakes, with the share of the output spikes that the decision got")
     return figures

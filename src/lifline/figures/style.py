@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -37,6 +39,9 @@ MAX_CLASSES, NUM_BEST = 20, 10
 
 MAX_CHARACTERS = 24
 """Of a class's name."""
+
+TITLE_SIZE = 9
+"""Of one of several images, in points."""
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def show_images(
         width, tall = image.shape[1] / max(image.shape[:2]), image.shape[0] / max(image.shape[:2])
         axis.imshow(image, extent=(left + (1 - width) / 2, left + (1 + width) / 2, bottom, bottom + tall), **options)
         if titles:
-            axis.text(left + 0.5, bottom + 1.05, titles[i], ha="center", fontsize=9)
+            axis.text(left + 0.5, bottom + 1.05, titles[i], ha="center", fontsize=TITLE_SIZE)
     axis.set(xlim=(0, columns * 1.1), ylim=(-(rows - 1) * height, height))
     axis.axis("off")
 
@@ -118,6 +123,19 @@ def of_classes(name: str, num_shown: int, num_classes: int) -> str:
 def short(name: str, max_characters: int = MAX_CHARACTERS) -> str:
     """Return the name of a class, cut where it is long."""
     return name if len(name) <= max_characters else f"{name[: max_characters - 1]}…"
+
+
+def narrowed(name: str, max_width: float) -> str:
+    """Return the name of a class, cut where as the title of one of several images it is wider, in inches."""
+    shown = name
+    while len(shown) > 1 and _width(shown) > max_width:
+        shown = short(name, len(shown) - 1)
+    return shown
+
+
+def _width(text: str) -> float:
+    points, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=TITLE_SIZE), ismath=False)
+    return points / 72
 
 
 def time_axis(axis: Axes, num_steps: int) -> None:
