@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import math
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,14 +55,51 @@ def obtain(dataset="../own.npz", layers="9", **values):
     return dataset, recorded_source(dataset.sha256), said
 
 
+def run_dvc(*arguments):
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, timeout=120)
+
+
 def test_what_was_made_is_read_where_the_params_name_it(place):
     shutil.copy("own.npz", "data/my own, v.2.npz")
     params = read_params(ROOT / "params.yaml")
     for name in ("../own.npz", str(Path("own.npz").resolve()), "my own, v.2.npz"):
-        made, *_ = obtain(name)
+        made, *_ = obtain(name, test_share=params.data.test_share)
         assert load_obtained(params.with_values({"data.dataset": name})).sha256 == made.sha256
     with pytest.raises(DataError, match=r"holds my-own-v.2, but data.dataset is mnist; `dvc repro download` makes it"):
         load_obtained(params)
+
+
+def test_images_that_were_split_by_another_share_are_told(place):
+    params = read_params(ROOT / "params.yaml").with_values({"data.dataset": "../own.npz", "data.test_share": 0.5})
+    obtain(test_share=0.3)
+    said = r"was split by data.test_share 0.3, but it is 0.5; `dvc repro download` splits it by that"
+    with pytest.raises(DataError, match=said):
+        load_obtained(params)
+    obtain(test_share=0.5)
+    assert len(load_obtained(params).test.labels) == 20
+    images = np.zeros((8, 3, 5), np.uint8)
+    np.savez("own.npz", x_train=images, y_train=np.arange(8) % 4, x_test=images, y_test=np.arange(8) % 4)
+    obtain(test_share=0.3, validation_size=2)  # which has images to be tested on
+    assert len(load_obtained(params).test.labels) == 8
+
+
+def test_own_images_that_have_changed_since_are_told(place):
+    params = read_params(ROOT / "params.yaml").with_values({"data.dataset": "../own.npz"})
+    Path("dvc.yaml").write_text("stages: {download: {wdir: data, cmd: cd .. && true, deps: [../own.npz]}}\n")
+    obtain(test_share=params.data.test_share)
+    load_obtained(params)  # which no DVC knows
+    run_dvc("init", "--no-scm", "--quiet")
+    load_obtained(params)
+    run_dvc("repro", "--quiet")
+    load_obtained(params)
+    write_own(7)
+    said = r"data.dataset is ../own.npz, which has changed since data/images.safetensors was made of it; `dvc repro dow"
+    with pytest.raises(DataError, match=said):
+        load_obtained(params)
+    run_dvc("repro", "--quiet")
+    load_obtained(params)
+    Path("own.npz").unlink()  # as where somebody has but the file that was made of it
+    load_obtained(params)
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -16,6 +16,7 @@ from lifline.data.images import LabelledImages
 from lifline.errors import ModelError
 from lifline.export import formats, nir_readers
 from lifline.export.formats import Subject, export_all, export_as
+from lifline.export.integer.quantize import quantize
 from lifline.models.model import run_over
 from lifline.snn.decoding import decode
 from tests.conftest import changed, first, untrained
@@ -124,23 +125,27 @@ def test_a_reader_that_fails_is_told_and_if_it_is_the_proof_there_is_no_file(sub
 
 
 @pytest.mark.parametrize(
-    ("name", "maker", "setting", "message"),
-    [
-        ("onnx", "to_onnx", {"max_class_mismatches": 0}, "differ in class on .*allowed by export.max_class_mismatches"),
-        ("nir", "to_nir", {"max_class_mismatches": 0}, "differ in class on .*allowed by export.max_class_mismatches"),
-        (
-            "integer",
-            "quantize",
-            {"max_accuracy_loss": 0.0},
-            "more wrong .*max_accuracy_loss are 0 of 100",
-        ),
-    ],
+    ("name", "maker"),
+    [("onnx", "to_onnx"), ("nir", "to_nir")],
 )
-def test_a_proof_that_fails_leaves_nothing(subject, monkeypatch, name, maker, setting, message):
+def test_a_proof_that_fails_leaves_nothing(subject, monkeypatch, name, maker):
     asked = subject()
     another = untrained(asked.params.network, seed=11).network
     make = getattr(formats, maker)
     monkeypatch.setattr(formats, maker, lambda _, *others: make(another, *others))
-    with pytest.raises(ModelError, match=message) as raised:
-        export_as(name, asked._replace(params=changed(asked.params, export=setting)))
+    with pytest.raises(ModelError, match=r"differ in class on .*allowed by export.max_class_mismatches") as raised:
+        export_as(name, asked._replace(params=changed(asked.params, export={"max_class_mismatches": 0})))
     assert not re.search(r"\n", str(raised.value))
+
+
+def test_where_integers_lose_more_than_is_allowed_they_are_not_made_and_the_others_are(subject, monkeypatch):
+    asked = subject()
+    another = untrained(asked.params.network, seed=11).network
+    monkeypatch.setattr(formats, "quantize", lambda _, *others: quantize(another, *others))
+    told: list[str] = []
+    params = changed(asked.params, export={"max_accuracy_loss": 0.0})
+    exports = export_all(asked._replace(params=params), told.append)
+    assert [bool(export.files) for export in exports.values()] == [True, True, False]
+    reason = exports["integer"].figures["not_made"]
+    assert re.fullmatch(r"of the validation images .*; allowed by export.max_accuracy_loss are 0 of 100", reason)
+    assert told[-1].startswith("integers, in C: not made: of the validation images")

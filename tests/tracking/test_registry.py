@@ -12,7 +12,7 @@ from lifline.errors import RegistryError
 from lifline.tracking import runs as tracking
 from lifline.tracking.registry import read_onnx
 from tests.conftest import assert_one_line_error
-from tests.tracking.runs import all_runs, tiny_onnx
+from tests.tracking.runs import all_runs, free_port, tiny_onnx
 
 URI = "models:/lifline@champion"
 
@@ -135,7 +135,13 @@ def test_champion_compare_and_predict_need_no_experiment(store, export, lifline,
 
 
 @pytest.mark.parametrize(
-    "arguments", [["champion"], ["compare", "one", "another"], ["predict", "--model", URI, "7.png"], ["ui"]]
+    "arguments",
+    [
+        ["champion"],
+        ["compare", "one", "another"],
+        ["predict", "--model", URI, "7.png"],
+        ["ui", "--port", str(free_port())],
+    ],
 )
 def test_nothing_is_made_where_there_is_no_store_yet(workspace, lifline, arguments):
     before = set(workspace.iterdir())

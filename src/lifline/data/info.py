@@ -41,7 +41,11 @@ class DatasetInfo(BaseModel):
     licence: str = ""
 
     origin: str = ""
-    """Of a published data set: the SHA-256 of what its description says of its files, by which it is known again."""
+    """What it was made by, to be known again.
+
+    Of a published data set, the SHA-256 of what its description says of its files; of own images of which a share is
+    kept for the test, that share.
+    """
 
     def is_printable(self) -> bool:
         """Whether its names hold no control characters, as those of a file from elsewhere may."""

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
 from lifline.data.datasets import Dataset, load_dataset, save_dataset
 from lifline.data.images import LabelledImages, split_training_images
 from lifline.data.info import DatasetInfo
-from lifline.download.own import name_of, read_own_data
+from lifline.download.own import SPLIT, name_of, read_own_data, split_by
 from lifline.download.published import DESCRIPTION, read_published
 from lifline.download.sources import fetch_published
 from lifline.errors import DataError, ParamsError
@@ -31,7 +34,7 @@ def obtain_dataset(params: Params, path: Path, report: Callable[[str], None] = p
         ParamsError: there is no such data set, or the network's layers do not fit its images.
     """
     place = FOLDER / params.data.dataset
-    if _is_there(place / DESCRIPTION) and place.parent == FOLDER:
+    if _is_published(place):
         dataset = _obtain_published(place, params, path, report)
     elif _is_there(place):
         dataset = _obtain_own(place, params, path)
@@ -44,7 +47,8 @@ def load_obtained(params: Params) -> Dataset:
     """Read the data set that is there, where it is the one that params name.
 
     Raises:
-        DataError: it is missing, damaged, or another: the download stage has not run since `data.dataset` was changed.
+        DataError: it is missing, damaged, or another: the download stage has not run since `data.dataset`,
+            `data.test_share` or a user's own images were changed.
     """
     dataset, named = load_dataset(DATA), name_of(FOLDER / params.data.dataset)
     if dataset.info.name != named:
@@ -52,7 +56,25 @@ def load_obtained(params: Params) -> Dataset:
             f"{DATA} holds {dataset.info.name}, but data.dataset is {params.data.dataset}; `dvc repro download` makes "
             "it of that"
         )
+    if (origin := dataset.info.origin).startswith(SPLIT) and origin != split_by(params.data.test_share):
+        raise DataError(
+            f"{DATA} was split by {origin}, but it is {params.data.test_share}; `dvc repro download` splits it by that"
+        )
+    if not _is_published(FOLDER / params.data.dataset) and _has_changed(params.data.dataset):
+        raise DataError(
+            f"data.dataset is {params.data.dataset}, which has changed since {DATA} was made of it; "
+            "`dvc repro download` makes it anew"
+        )
     return dataset
+
+
+def _has_changed(dataset: str) -> bool:
+    """Whether DVC sees that the images, from which the download stage last made its file, are others now."""
+    with suppress(DvcException), Repo() as repo:
+        dependencies = [each for stage in repo.stage.collect("download") for each in stage.deps]
+        known = [each for each in dependencies if each.def_path == dataset and each.hash_info]
+        return any("modified" in each.status().values() for each in known)
+    return False
 
 
 def _obtain_own(place: Path, params: Params, path: Path) -> Dataset:
@@ -87,6 +109,10 @@ def _check_fits(params: Params, info: DatasetInfo, train: LabelledImages) -> Non
         shapes_of(params.network.layers, info.shape)
     except LayersError as error:
         raise ParamsError(f"network.layers {error}") from None
+
+
+def _is_published(place: Path) -> bool:
+    return _is_there(place / DESCRIPTION) and place.parent == FOLDER
 
 
 def _is_there(path: Path) -> bool:

@@ -32,6 +32,9 @@ ALLOWED = (
     "pictures as train/CLASS/*; and an .npz file with x_train and y_train"
 )
 
+SPLIT = "data.test_share "
+"""How the origin of images begins of which a share became those to be tested on."""
+
 
 class OwnData(NamedTuple):
     """A user's own data set."""
@@ -57,8 +60,9 @@ def read_own_data(path: Path, test_share: float) -> OwnData:
     """
     parts = _reader_of(path)(path)
     order = np.random.RandomState(SEED).permutation(len(parts.train.labels))  # which NumPy promises never to change
-    test = parts.test
+    test, origin = parts.test, ""
     if test is None:
+        origin = split_by(test_share)
         is_test = _choose_for_test(parts.train.labels.numpy(), order, test_share)
         if not is_test.any():
             raise DataError(f"{named(path)} has one image a class, allowed are 2 or more, or some to be tested on")
@@ -66,8 +70,15 @@ def read_own_data(path: Path, test_share: float) -> OwnData:
     name = name_of(path)
     _, channels, height, width = test.images.shape
     shape = (channels, height, width)
-    info = DatasetInfo(name=name, title=name, shape=shape, class_names=parts.class_names, preparation="plain")
+    info = DatasetInfo(
+        name=name, title=name, shape=shape, class_names=parts.class_names, preparation="plain", origin=origin
+    )
     return OwnData(info, _taken(parts.train, order), test)
+
+
+def split_by(test_share: float) -> str:
+    """Return the origin of images of which a share became those to be tested on."""
+    return f"{SPLIT}{test_share}"
 
 
 def _reader_of(path: Path) -> Callable[[Path], OwnParts]:

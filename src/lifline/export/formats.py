@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 class Export(NamedTuple):
-    """A network in a format: nothing where the format cannot carry it."""
+    """A network in a format: nothing where the format cannot carry it, or in integers not well enough."""
 
     files: Mapping[str, bytes]
     """By path below `FOLDER`."""
@@ -154,10 +154,11 @@ def _as_integer(subject: Subject) -> Export:
     num_lost = round((judged.float_accuracy - judged.integer_accuracy) * judged.images)
     allowed = math.ceil(subject.params.export.max_accuracy_loss * judged.images)  # of few images, one at least
     if num_lost > allowed:
-        raise ModelError(
+        lost = ModelError(
             f"of the validation images the integer network decides {num_lost:,} more wrong than the network: "
             f"{judged.describe()}; allowed by export.max_accuracy_loss are {allowed:,} of {judged.images:,}"
         )
+        return _not_made(lost)
     judgement = f"{max(0, num_lost):,} of {judged.images:,} validation images lost, {allowed:,} allowed"
     tested = prove(integer, model.network, decoding, subject.dataset.test)
     return Export(

@@ -202,7 +202,7 @@ class ExportParams(Section):
     """Test images on which an ONNX or NIR file, run elsewhere, may decide otherwise than the network."""
 
     max_accuracy_loss: Rate
-    """Share of the validation images, rounded up to whole ones, by which an integer network may be less accurate."""
+    """Share of the validation images, rounded up to whole ones, that an integer network may lose, or it is not made."""
 
 
 class ChampionParams(Section):
