@@ -11,8 +11,8 @@ from docs.tools.snippets import ROOT
 from lifline import errors
 
 PAGE = ROOT / "docs/troubleshooting.md"
-HELPERS = {"DamagedError", "LayersError"}
-"""What is told with more words around it, as one of lifline's errors."""
+HELPERS = {"DamagedError", "LayersError", "_not_made"}
+"""What is told with more words around it, as one of lifline's errors or in its place."""
 
 KINDS = HELPERS | {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.LiflineError)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dvc.exceptions import NotDvcRepoError
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -55,6 +57,9 @@ def obtain(dataset="../own.npz", layers="9", **values):
     return dataset, recorded_source(dataset.sha256), said
 
 
+OTHERS = r"is \.\./(another/)?own.npz, but data/images.safetensors was made of other images; `dvc repro download`"
+
+
 def run_dvc(*arguments):
     subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, timeout=120)
 
@@ -83,23 +88,68 @@ def test_images_that_were_split_by_another_share_are_told(place):
     assert len(load_obtained(params).test.labels) == 8
 
 
+def of_stage(dataset):
+    """Let DVC know a stage, and that params name its data set."""
+    outs = "outs: [images.safetensors: {persist: true}]"
+    Path("dvc.yaml").write_text(
+        f"stages: {{download: {{wdir: data, cmd: cd .. && true, deps: [{dataset}, mnist], {outs}}}}}\n"
+    )
+    return read_params(ROOT / "params.yaml").with_values({"data.dataset": dataset})
+
+
 def test_own_images_that_have_changed_since_are_told(place):
-    params = read_params(ROOT / "params.yaml").with_values({"data.dataset": "../own.npz"})
-    Path("dvc.yaml").write_text("stages: {download: {wdir: data, cmd: cd .. && true, deps: [../own.npz]}}\n")
-    obtain(test_share=params.data.test_share)
+    params = of_stage("../own.npz")
+    share = params.data.test_share
+    obtain(test_share=share)
     load_obtained(params)  # which no DVC knows
     run_dvc("init", "--no-scm", "--quiet")
     load_obtained(params)
     run_dvc("repro", "--quiet")
     load_obtained(params)
+
+    kept = DATA.read_bytes()
     write_own(7)
-    said = r"data.dataset is ../own.npz, which has changed since data/images.safetensors was made of it; `dvc repro dow"
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=OTHERS):
         load_obtained(params)
+    obtain(test_share=share)
     run_dvc("repro", "--quiet")
     load_obtained(params)
-    Path("own.npz").unlink()  # as where somebody has but the file that was made of it
+
+    DATA.unlink()
+    DATA.write_bytes(kept)  # older than dvc.lock
+    with pytest.raises(DataError, match=OTHERS):
+        load_obtained(params)
+    run_dvc("checkout", "--force", "--quiet")
     load_obtained(params)
+
+    Path("another").mkdir()
+    shutil.move("own.npz", "another/own.npz")
+    load_obtained(params)  # as where somebody has but the file that was made of it
+    with pytest.raises(DataError, match=OTHERS):
+        load_obtained(of_stage("../another/own.npz"))
+
+
+def test_where_dvc_cannot_tell_it_is_not_asked(place, monkeypatch):
+    params = of_stage("../own.npz")
+    obtain(test_share=params.data.test_share)
+    run_dvc("init", "--no-scm", "--quiet")
+    run_dvc("repro", "--quiet")
+    write_own(7)
+    for error in (NotDvcRepoError, PermissionError, sqlite3.OperationalError):
+
+        def fail(error=error):
+            raise error("it cannot be read")
+
+        monkeypatch.setattr("lifline.download.obtain.Repo", fail)
+        load_obtained(params)
+
+
+def test_own_images_are_not_taken_for_published_ones_of_the_same_name(place):
+    Path("own").mkdir()
+    shutil.copy("own.npz", "own/mnist.npz")
+    obtain("../own/mnist.npz")
+    with pytest.raises(DataError, match=r"data.dataset is mnist, but data/images.safetensors was made of other images"):
+        load_obtained(read_params(ROOT / "params.yaml"))
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -66,9 +66,10 @@ def champion(
 
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
-    as champion.* in params.yaml say; and if it passed export's proofs. `lifline versions` lists them. Without --version
-    the most accurate of those is taken for which this is so, of the champion's data set and data.gate_size; the first
-    time of those of data.dataset. Of equally accurate ones it is the cheaper by champion.cost.
+    as champion.* in params.yaml say; and if its ONNX and NIR files passed their proofs. `lifline versions` lists them.
+    Without --version the most accurate of those is taken for which this is so, of the champion's data set and
+    data.gate_size; the first time of those of data.dataset. Of equally accurate ones it is the cheaper by
+    champion.cost.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion

@@ -1,5 +1,6 @@
 """The data set that the params name, as one file for all stages."""
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -50,30 +51,42 @@ def load_obtained(params: Params) -> Dataset:
         DataError: it is missing, damaged, or another: the download stage has not run since `data.dataset`,
             `data.test_share` or a user's own images were changed.
     """
-    dataset, named = load_dataset(DATA), name_of(FOLDER / params.data.dataset)
+    place = FOLDER / params.data.dataset
+    dataset, named = load_dataset(DATA), name_of(place)
     if dataset.info.name != named:
         raise DataError(
             f"{DATA} holds {dataset.info.name}, but data.dataset is {params.data.dataset}; `dvc repro download` makes "
             "it of that"
         )
-    if (origin := dataset.info.origin).startswith(SPLIT) and origin != split_by(params.data.test_share):
+    if _is_published(place):
+        is_of_others = dataset.info != read_published(place).info(place.name)
+    else:
+        _check_split(dataset.info, params.data.test_share)
+        is_of_others = _is_outdated(params.data.dataset)
+    if is_of_others:
         raise DataError(
-            f"{DATA} was split by {origin}, but it is {params.data.test_share}; `dvc repro download` splits it by that"
-        )
-    if not _is_published(FOLDER / params.data.dataset) and _has_changed(params.data.dataset):
-        raise DataError(
-            f"data.dataset is {params.data.dataset}, which has changed since {DATA} was made of it; "
-            "`dvc repro download` makes it anew"
+            f"data.dataset is {params.data.dataset}, but {DATA} was made of other images; `dvc repro download` makes "
+            "it anew"
         )
     return dataset
 
 
-def _has_changed(dataset: str) -> bool:
-    """Whether DVC sees that the images, from which the download stage last made its file, are others now."""
-    with suppress(DvcException), Repo() as repo:
-        dependencies = [each for stage in repo.stage.collect("download") for each in stage.deps]
-        known = [each for each in dependencies if each.def_path == dataset and each.hash_info]
-        return any("modified" in each.status().values() for each in known)
+def _check_split(info: DatasetInfo, test_share: float) -> None:
+    if info.origin.startswith(SPLIT) and info.origin != split_by(test_share):
+        raise DataError(
+            f"{DATA} was split by {info.origin}, but it is {test_share}; `dvc repro download` splits it by that"
+        )
+
+
+def _is_outdated(own: str) -> bool:
+    """Whether DVC sees that what the download stage last read, or wrote, is no more what is there."""
+    with suppress(DvcException, OSError, sqlite3.Error), Repo() as repo:  # where it cannot tell, it is not asked
+        stages = repo.stage.collect("download")
+        dependencies = [each for stage in stages for each in stage.deps]
+        images = [each for each in dependencies if each.def_path == own]
+        made = [each for stage in stages for each in stage.outs]
+        has_run = any(each.hash_info for each in dependencies)
+        return has_run and any("modified" in each.status().values() for each in (*images, *made))
     return False
 
 

@@ -92,7 +92,7 @@ def export_all(subject: Subject, tell: Callable[[str], None]) -> dict[str, Expor
 
 
 def export_as(name: FormatName, subject: Subject) -> Export:
-    """Export a network.
+    """Export a network; a format that cannot carry it, and integers that lose too much, leave a reason and no files.
 
     Raises:
         ModelError: the proof failed.
@@ -118,7 +118,7 @@ def _as_nir(subject: Subject) -> Export:
     try:
         graph = to_nir(model.network, nir_metadata(model.params, model.dataset, subject.model_sha256))
     except ModelError as error:
-        return _not_made(error)
+        return _not_made(str(error))
     content = nir_bytes(graph)
     readers = compare_readers(content, model.network, params.network.decoding, subject.dataset.test)
     by_hand = readers[0]  # snnTorch's neurons, set to be ours
@@ -147,18 +147,17 @@ def _as_integer(subject: Subject) -> Export:
     try:
         files = files_of(quantize(model.network, decoding))
     except ModelError as error:
-        return _not_made(error)
+        return _not_made(str(error))
     integer = _read_back(files["network.safetensors"])
     validation = split_training_images(subject.dataset.train, subject.params.data).validation
     judged = prove(integer, model.network, decoding, validation)
     num_lost = round((judged.float_accuracy - judged.integer_accuracy) * judged.images)
     allowed = math.ceil(subject.params.export.max_accuracy_loss * judged.images)  # of few images, one at least
     if num_lost > allowed:
-        lost = ModelError(
+        return _not_made(
             f"of the validation images the integer network decides {num_lost:,} more wrong than the network: "
             f"{judged.describe()}; allowed by export.max_accuracy_loss are {allowed:,} of {judged.images:,}"
         )
-        return _not_made(lost)
     judgement = f"{max(0, num_lost):,} of {judged.images:,} validation images lost, {allowed:,} allowed"
     tested = prove(integer, model.network, decoding, subject.dataset.test)
     return Export(
@@ -181,6 +180,6 @@ def _read_back(content: bytes) -> IntegerNetwork:
 EXPORTERS: dict[FormatName, Callable[[Subject], Export]] = {"onnx": _as_onnx, "nir": _as_nir, "integer": _as_integer}
 
 
-def _not_made(error: ModelError) -> Export:
-    told = f"not made: {error}"
-    return Export({}, {"not_made": str(error)}, told, [told], {})
+def _not_made(reason: str) -> Export:
+    told = f"not made: {reason}"
+    return Export({}, {"not_made": reason}, told, [told], {})

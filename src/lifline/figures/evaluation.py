@@ -87,8 +87,11 @@ def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[s
     with drawing("mistakes.png", width=10, height=6.5) as (figures, axis):
         is_short = max(map(len, class_names)) <= MAX_UPRIGHT
         title = "{} as {}, {:.0%}" if is_short else "{}\nas {}\n{:.0%}"
-        names = [narrowed(name, MAX_WIDTH) for name in class_names]
-        titles = [title.format(names[each.label], names[each.decided], each.confidence) for each in shown]
+        names = [(class_names[each.label], class_names[each.decided]) for each in shown]
+        titles = [
+            title.format(narrowed(label, MAX_WIDTH), narrowed(decided, MAX_WIDTH), each.confidence)
+            for (label, decided), each in zip(names, shown, strict=True)
+        ]
         show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, **AS_IT_IS)
         axis.set_title("Most confident mistakes, with the share of the output spikes that the decision got")
     return figures

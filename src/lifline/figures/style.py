@@ -127,7 +127,7 @@ def short(name: str, max_characters: int = MAX_CHARACTERS) -> str:
 
 def narrowed(name: str, max_width: float) -> str:
     """Return the name of a class, cut where as the title of one of several images it is wider, in inches."""
-    shown = name
+    shown = short(name)
     while len(shown) > 1 and _width(shown) > max_width:
         shown = short(name, len(shown) - 1)
     return shown
