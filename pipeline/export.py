@@ -12,6 +12,7 @@ from lifline.models.model import load_model_for
 from lifline.params import read_params
 from lifline.system.files import sha256_of, write_bytes, write_json
 from lifline.tracking import runs as tracking
+from lifline.tracking.dataset import sha256_of_test_images
 from lifline.tracking.registry import Facts, register
 
 
@@ -26,16 +27,14 @@ def main() -> None:
     subject = Subject(trained, model_sha256, described, dataset, evaluation.accuracy)
     with tracking.run_of_model(model_sha256, params) as run:
         remove_exports()
-        paths.MODEL_CARD.unlink(missing_ok=True)
         exports = export_all(subject, lambda line: print(line, flush=True))
         card = model_card(described, dataset, evaluation, exports)
         files = write_exports(exports)
         write_json(paths.EXPORT_REPORT, {name: export.figures for name, export in exports.items()})
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
-        pictures = paths.FIGURES.glob("*.png")  # with the rest of what evaluate made, which DVC may have skipped
         decisions = [paths.PREDICTIONS, paths.GATE] if params.data.gate_size else [paths.PREDICTIONS]
-        made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *pictures]
+        made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *paths.FIGURES.glob("*.png")]  # where DVC skipped it
         run.log_missing({"test": evaluation.as_metrics()}, *made)
         run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
         run.log_files(paths.EXPORT_REPORT, paths.MODEL_CARD, Path("dvc.lock"))
@@ -45,6 +44,7 @@ def main() -> None:
             test_accuracy=evaluation.accuracy,
             class_mismatches=max(export.class_mismatches for export in exports.values()),
             data_sha256=dataset.sha256,
+            test_sha256=sha256_of_test_images(dataset),
             gate_size=params.data.gate_size,
             num_steps=params.network.num_steps,
             spikes_per_image=sum(evaluation.spikes_per_image.values()),

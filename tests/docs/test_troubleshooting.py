@@ -59,6 +59,7 @@ OF_THE_COMMAND = {
 OF_OTHERS = {
     "failed to reproduce 'download': [Errno 2] No such file or directory: '…/data/…'": "dvc/repo/reproduce.py",
     "failed to parse 'stages.…' in 'dvc.yaml': Could not find '…'": "dvc/parsing/__init__.py",
+    "… is busy, it is being blocked by: …": "dvc/rwlock.py",
     "Empty git repo": "scmrepo/git/backend/dulwich/__init__.py",
     "YAML file structure is corrupted": "dvc/utils/serialize/_yaml.py",
     "Sweep overrides can't be used without --queue": "dvc/repo/experiments/run.py",

@@ -316,7 +316,7 @@ def test_a_registered_model_is_had_by_its_uri(lifline, model, pictures, store, p
     code, _, stderr = lifline("predict", "7.png", "--model", "models:/lifline@champion")
     assert_one_line_error((code, stderr), "no model models:/lifline@champion")
     with tracking.run_of_model("0" * 64, params) as run:
-        register(run, run.log_onnx(model.read_bytes()), Facts(0.9, 0, "", 10, 800.0, 4_000, 8_000.0), "# A card")
+        register(run, run.log_onnx(model.read_bytes()), Facts(0.9, 0, "", "", 10, 800.0, 4_000, 8_000.0), "# A card")
     lifline("champion")
     arguments = ["predict", "7.png", "--model", "models:/lifline@champion"]
     done = run_without("torch", "matplotlib", arguments=arguments, folder=pictures)

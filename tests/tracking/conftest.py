@@ -24,11 +24,13 @@ def export(store, params):
         spikes=800.0,
         missed=0,
         data="images",
+        test=None,
         energy=8_000.0,
         gate=None,
         dataset="mnist",
     ):
-        facts = Facts(accuracy, mismatches, data, 10, spikes, 4_000, energy, NUM_IMAGES if gate else 0)
+        size = NUM_IMAGES if gate else 0
+        facts = Facts(accuracy, mismatches, data, test or f"tests of {data}", 10, spikes, 4_000, energy, size)
         files = {DECISIONS["test images"]: decisions(accuracy, missed)}
         if gate:
             files[DECISIONS["gate images"]] = decisions(gate, missed)

@@ -238,6 +238,23 @@ def test_data_that_has_changed_under_its_name_is_other_data(store, export, lifli
     assert "cannot be compared with version 1 ('mnist'): 1 of 'mnist' with other images; " in lifline("champion")[1]
 
 
+def test_who_learned_from_other_images_is_judged_by_the_same_test_images(store, export, lifline):
+    export(0.9, test="as before")
+    lifline("champion")
+    export(0.95, brightness=2, data="with mended labels", test="as before")
+    code, out, _ = lifline("champion")
+    assert (code, champion(store)) == (0, 2)
+    assert "by the test images, version 2 is better than the champion" in out
+    assert "left out" not in out
+
+
+def test_images_that_are_held_out_of_others_are_others(store, export, lifline):
+    export(0.9, test="as before", gate=0.9)
+    lifline("champion")
+    export(0.95, brightness=2, data="with mended labels", test="as before", gate=0.95)
+    assert "cannot be compared with version 1 ('mnist'): 1 of 'mnist' with other images; " in lifline("champion")[1]
+
+
 @pytest.mark.parametrize(
     ("without", "told", "which"),
     [
@@ -252,12 +269,13 @@ def test_data_that_has_changed_under_its_name_is_other_data(store, export, lifli
     ],
 )
 def test_versions_that_do_not_tell_their_images_cannot_be_compared(store, export, lifline, without, told, which):
-    """Those of an earlier lifline have no such tag."""
+    """Those of an earlier lifline have no such tags."""
     export(0.9)
     lifline("champion")
     export(0.95, brightness=2)
     for version in without:
-        store.delete_model_version_tag("lifline", version, "data_sha256")
+        for tag in ("data_sha256", "test_sha256"):
+            store.delete_model_version_tag("lifline", version, tag)
     assert f"left out, as they cannot be compared with {told}" in lifline("champion")[1]
     assert_one_line_error(
         lifline("champion", "--version", "2")[::2],

@@ -244,6 +244,25 @@ def test_of_different_data_sets_of_one_name_it_is_told(two_runs, store, lifline,
     assert "data sets" not in first_line()
 
 
+def test_what_learned_from_other_images_is_compared_by_the_same_test_images(two_runs, store, lifline):
+    for run, data in zip(two_runs, "ab", strict=True):
+        store.set_tag(run.info.run_id, "data_sha256", data * 64)
+        store.set_tag(run.info.run_id, "test_sha256", "c" * 64)
+        store.log_metric(run.info.run_id, "test/accuracy", 0.9 if data == "a" else 0.95)
+        store.log_metric(run.info.run_id, "validation/accuracy", 0.9 if data == "a" else 0.95)
+        for file in ("predictions.csv", "gate.csv"):
+            store.log_text(run.info.run_id, predictions(900), file)
+    told, evidence, *others = lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1].splitlines()
+    assert told == "the runs learned from different images: only what they measured on the test images can be compared"
+    assert evidence.startswith("test images, the second against the first: +0.00 points")
+    assert "gate images" not in "".join(others)
+    (test,) = (line for line in others if "test/accuracy" in line)
+    (validation,) = (line for line in others if "validation/accuracy" in line)
+    assert "(+0.05)" in test
+    assert "0.95" in validation
+    assert "(" not in validation
+
+
 def test_decisions_that_a_lost_server_does_not_give_are_no_missing_ones(two_runs, store, lifline, monkeypatch):
     def lost(*_, **__):
         raise requests.ConnectionError("Connection refused")

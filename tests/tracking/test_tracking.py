@@ -16,14 +16,16 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.telemetry.utils import is_telemetry_disabled
 
 from lifline.data.datasets import load_dataset
+from lifline.data.images import LabelledImages
 from lifline.errors import TrackingError
 from lifline.paths import DATA
 from lifline.provenance import record_source
 from lifline.system.locks import locked
 from lifline.system.signals import STOPPING, interrupt_on_signals
 from lifline.tracking import runs as tracking
+from lifline.tracking.dataset import sha256_of_test_images
 from lifline.training.fit import EpochReport
-from tests.conftest import HEALTHY, ROOT, assert_one_line_error, stage_process
+from tests.conftest import HEALTHY, ROOT, assert_one_line_error, first, stage_process
 from tests.tracking.runs import all_runs, artifacts, endless, measured, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
@@ -48,6 +50,20 @@ def epoch_report(**values):
     )
 
 
+def test_test_images_are_known_again_whatever_is_learned_from(mnist):
+    known = sha256_of_test_images(mnist)
+    images, labels = mnist.test
+    assert sha256_of_test_images(mnist._replace(train=first(mnist.train, 9), sha256="")) == known
+    named = mnist.info.model_copy(update={"class_names": tuple("abcdefghij")})
+    others = [
+        mnist._replace(test=LabelledImages(images.flip(0), labels)),
+        mnist._replace(test=LabelledImages(images, labels.flip(0))),
+        mnist._replace(test=first(mnist.test, 9_999)),
+        mnist._replace(info=named),
+    ]
+    assert len({known, *map(sha256_of_test_images, others)}) == 5
+
+
 def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     with tracking.training_run(params, "cpu") as run:
         run.log_dataset(load_dataset(DATA), "train")
@@ -66,6 +82,7 @@ def test_a_model_has_one_run_that_all_stages_write_to(store, params, workspace):
     history = store.get_metric_history(run.info.run_id, "train/iteration_loss")
     assert [(metric.step, metric.value) for metric in history] == list(enumerate([3, 2, 1, 0.9, 0.8, 0.7], start=1))
     assert run.data.tags["data_sha256"] == load_dataset(DATA).sha256
+    assert run.data.tags["test_sha256"] == sha256_of_test_images(load_dataset(DATA))
     assert run.data.tags["device"] == "cpu"
     (dataset,) = run.inputs.dataset_inputs
     assert load_dataset(DATA).sha256.startswith(dataset.dataset.digest)

@@ -32,14 +32,16 @@ def compare(
     from rich.console import Console
 
     from lifline.params import read_params
-    from lifline.tracking.comparison import evidence_on, find_runs, have_different_data
+    from lifline.tracking.comparison import evidence_on, find_runs, have_different_data, have_different_tests
     from lifline.tracking.tables import describe_left_out, table_of_runs
 
     if len(runs) < 2:  # noqa: PLR2004
         raise LiflineError(f"RUN is {runs[0]} alone; allowed are two runs or more")
     found = find_runs(runs, prefer_finished=True)
-    if have_different_data(found):
+    if have_different_tests(found):
         print("the runs are of different data sets, whatever their names: what they measured cannot be compared")
+    elif have_different_data(found):
+        print("the runs learned from different images: only what they measured on the test images can be compared")
     if len(found) == 2:  # noqa: PLR2004
         level = read_params(working_copy() / "params.yaml").champion.level
         for images, evidence in evidence_on(*found).items():
@@ -67,8 +69,8 @@ def champion(
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
     as champion.* in params.yaml say; and if its ONNX and NIR files passed their proofs. `lifline versions` lists them.
-    Without --version the most accurate of those is taken for which this is so, of the champion's data set and
-    data.gate_size; the first time of those of data.dataset. Of equally accurate ones it is the cheaper by
+    Without --version the most accurate of those is taken for which this is so, on the champion's test images, or of its
+    data set and data.gate_size; the first time of those of data.dataset. Of equally accurate ones it is the cheaper by
     champion.cost.
     """
     from lifline.params import read_params

@@ -22,7 +22,7 @@ from lifline.export.onnx import compare_with_network, onnx_metadata, to_onnx
 from lifline.export.proof import require_equality
 from lifline.models.model import Model
 from lifline.params import Params
-from lifline.paths import FORMATS, MODEL, ONNX_MODEL
+from lifline.paths import FORMATS, MODEL, MODEL_CARD, ONNX_MODEL
 from lifline.system.files import write_bytes
 
 FOLDER = MODEL.parent
@@ -73,7 +73,8 @@ def write_exports(exports: Mapping[str, Export]) -> dict[str, bytes]:
 
 
 def remove_exports() -> None:
-    """Remove the files of an earlier export."""
+    """Remove the files of an earlier export, and their card."""
+    MODEL_CARD.unlink(missing_ok=True)
     ONNX_MODEL.unlink(missing_ok=True)
     shutil.rmtree(FORMATS, ignore_errors=True)
 

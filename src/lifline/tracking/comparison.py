@@ -28,6 +28,7 @@ MAX_PROPOSED = 5
 NUM_LATEST = 1000
 """Runs whose names may be proposed."""
 
+OF_TEST_IMAGES = ("test/", "export/")
 ASIDE = ("train/health/", "speed/")
 """Metrics that are shown where they are asked for alone."""
 
@@ -44,6 +45,9 @@ class ComparedRun(NamedTuple):
 
     data_sha256: str | None
     """Of the data set that it was trained and tested on."""
+
+    test_sha256: str | None
+    """Of the test images; runs of an earlier lifline do not tell it."""
 
 
 class Difference(NamedTuple):
@@ -115,7 +119,8 @@ def _is_alike(metric: str, first: ComparedRun, run: ComparedRun) -> bool:
     """Whether a metric is of the same kind, and of the same images, in both runs."""
     is_loss = metric.startswith(("train/loss", "validation/loss", "train/iteration_loss"))
     is_same_loss = not is_loss or first.params.get("train.loss") == run.params.get("train.loss")
-    return is_same_loss and not have_different_data([first, run])
+    are_other_images = have_different_tests if metric.startswith(OF_TEST_IMAGES) else have_different_data
+    return is_same_loss and not are_other_images([first, run])
 
 
 def _change(before: float, after: float) -> str:
@@ -127,18 +132,25 @@ def have_different_data(runs: Sequence[ComparedRun]) -> bool:
     return len({run.data_sha256 for run in runs} - {None}) > 1
 
 
+def have_different_tests(runs: Sequence[ComparedRun]) -> bool:
+    """Whether runs were tested on different images, as far as that is known; what they learned from may differ."""
+    return have_different_data(runs) and (len({run.test_sha256 for run in runs}) > 1 or not runs[0].test_sha256)
+
+
 def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
     """Compare what two runs' networks took the same images for, by what the images are; nothing where there are none.
 
     Raises:
         TrackingError: MLflow cannot be reached.
     """
-    if first.data_sha256 != second.data_sha256:
+    is_same_data = first.data_sha256 == second.data_sha256
+    if not is_same_data and not first.test_sha256 == second.test_sha256 is not None:
         return {}
     with store() as client, TemporaryDirectory() as folder:
         found = {
             images: compare_decisions(*(_decisions(client, run, file, folder) for run in (first, second)))
             for images, file in DECISIONS.items()
+            if is_same_data or images == "test images"  # others were held out of what is not the same
         }
     return {images: evidence for images, evidence in found.items() if evidence}
 
@@ -180,6 +192,7 @@ def _find(client: MlflowClient, wanted: str, prefer_finished: bool) -> ComparedR
         run.data.metrics,
         run.info.status,
         run.data.tags.get("data_sha256"),
+        run.data.tags.get("test_sha256"),
     )
 
 

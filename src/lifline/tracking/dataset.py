@@ -1,5 +1,6 @@
 """A data set as MLflow knows it."""
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +37,17 @@ def data_tags(dataset: "Dataset", source: str) -> dict[str, str]:
     return {
         "data": dataset.info.title,
         "data_sha256": dataset.sha256,
+        "test_sha256": sha256_of_test_images(dataset),
         "data_source": source,
         DATA_SHAPE_TAG: "x".join(map(str, dataset.info.shape)),
         DATA_CLASSES_TAG: str(len(dataset.info.class_names)),
     }
+
+
+def sha256_of_test_images(dataset: "Dataset") -> str:
+    """Return a hash of the test images, with their labels: equal where networks are tested alike."""
+    images, labels = dataset.test
+    digest = hashlib.sha256(json.dumps([dataset.info.class_names, list(images.shape)]).encode())
+    for tensor in (images, labels):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

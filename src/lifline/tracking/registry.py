@@ -44,7 +44,10 @@ class Facts(NamedTuple):
     """Test images on which an ONNX or NIR file decides otherwise than the network; 0 is export's proof."""
 
     data_sha256: str
-    """Of the data set whose test images it was tested on."""
+    """Of the data set that it was trained and tested on."""
+
+    test_sha256: str
+    """Of its test images."""
 
     num_steps: int
     spikes_per_image: float
