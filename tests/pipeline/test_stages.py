@@ -13,6 +13,7 @@ from lifline.presets import change_params
 from lifline.provenance import recorded_source
 from lifline.snn.decoding import decode
 from lifline.system.files import sha256_of
+from lifline.tracking.dataset import sha256_of_test_images
 from tests.conftest import save_untrained
 from tests.tracking.runs import artifacts
 
@@ -80,7 +81,9 @@ def test_what_is_held_out_for_the_champion_is_not_learned_from_and_decided_on(st
     assert GATE.read_text().splitlines() == ["actual,predicted", *rows]
     (run,) = store.search_runs([store.get_experiment_by_name("lifline").experiment_id])
     assert "gate.csv" in artifacts(store, run)
-    assert store.get_model_version("lifline", "1").tags["gate_size"] == "100"
+    tags = store.get_model_version("lifline", "1").tags
+    assert tags["gate_size"] == "100"
+    assert (tags["data_sha256"], tags["test_sha256"]) == (dataset.sha256, sha256_of_test_images(dataset))
     files = mlflow.artifacts.download_artifacts("models:/lifline/1", tracking_uri=f"sqlite:///{workspace}/mlflow.db")
     assert Path(files, "gate.csv").read_bytes() == GATE.read_bytes()
     assert (

@@ -244,13 +244,18 @@ def test_a_convolution_is_in_full_precision_beside_autocast_as_the_reference_is(
     [
         ({"num_steps": 0}, "num_steps is 0; allowed is a whole number from 1"),
         ({"num_steps": 2.5}, "num_steps is 2.5; allowed is a whole number from 1"),
+        ({"layers": "12C5,MP2"}, "layers is '12C5,MP2'; allowed are parts joined by - alone"),
+        ({"layers": "12C9-MP2"}, "layers is '12C9-MP2', which the image is too small for"),
         ({"num_classes": 0}, "num_classes is 0; allowed is a whole number from 1"),
-        ({"layers": 1000}, "is 1000; allowed are parts joined by -"),
+        ({"layers": 1000}, "layers is 1000; allowed are parts joined by -"),
         ({"input_shape": 28}, "input_shape is 28; allowed are whole numbers from 1, such as (1, 28, 28)"),
         ({"input_shape": ()}, "input_shape is (); allowed are"),
         ({"input_shape": (1, 28.0, 28)}, "input_shape is (1, 28.0, 28); allowed are"),
         ({"input_shape": (0, 28, 28)}, "input_shape is (0, 28, 28); allowed are"),
-        ({"layers": "4C3", "input_shape": (28, 28)}, "is '4C3'; allowed for images of 28 x 28 are neurons alone"),
+        (
+            {"layers": "4C3", "input_shape": (28, 28)},
+            "layers is '4C3'; allowed for images of 28 x 28 are",
+        ),
     ],
 )
 def test_what_no_network_can_be_made_of_is_named(values, message):

@@ -248,6 +248,22 @@ def test_who_learned_from_other_images_is_judged_by_the_same_test_images(store, 
     assert "left out" not in out
 
 
+def test_a_version_that_does_not_tell_its_test_images_is_compared_with_those_of_the_same_data(store, export, lifline):
+    """One of an earlier lifline."""
+    export(0.9, test="as before")
+    store.delete_model_version_tag("lifline", "1", "test_sha256")
+    lifline("champion")
+    export(0.95, brightness=2, data="with mended labels", test="as before")
+    assert "`dvc repro --force --single-item export` registers" in lifline("champion")[1]
+    assert_one_line_error(
+        lifline("champion", "--version", "2")[::2],
+        "version 2 is of another data set ('mnist' with other images)",
+        "`dvc repro --force --single-item export` registers",
+    )
+    export(0.95, brightness=3, test="as before")
+    assert "is version 3" in lifline("champion")[1]
+
+
 def test_images_that_are_held_out_of_others_are_others(store, export, lifline):
     export(0.9, test="as before", gate=0.9)
     lifline("champion")

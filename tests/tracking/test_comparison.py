@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from lifline.tracking import runs as tracking
+from lifline.tracking.comparison import ComparedRun, have_different_data, have_different_tests
 from tests.conftest import assert_one_line_error, changed
 from tests.tracking.runs import all_runs
 
@@ -240,8 +241,29 @@ def test_of_different_data_sets_of_one_name_it_is_told(two_runs, store, lifline,
     store.set_tag(two_runs[1].info.run_id, "data_sha256", "b" * 64)
     told = "the runs are of different data sets, whatever their names: what they measured cannot be compared"
     assert first_line() == told
+    assert "the second against" not in lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1]
     store.delete_tag(two_runs[1].info.run_id, "data_sha256")
     assert "data sets" not in first_line()
+
+
+@pytest.mark.parametrize(
+    ("data", "tests", "told"),
+    [
+        ("aa", ["t", "t"], (False, False)),
+        ("ab", ["t", "t"], (True, False)),
+        ("ab", ["t", "u"], (True, True)),
+        ("ab", [None, None], (True, True)),
+        ("ab", [None, "t"], (True, True)),
+        ("aab", ["t", None, "t"], (True, False)),
+        ("aab", [None, "t", "t"], (True, False)),
+        ("aba", ["t", "u", "t"], (True, True)),
+        ([None, "a", "b"], [None, "t", "t"], (True, False)),
+        ([None, "a"], [None, "t"], (False, False)),
+    ],
+)
+def test_whether_runs_are_of_the_same_images_is_told_as_far_as_it_is_known(data, tests, told):
+    runs = [ComparedRun("", "", {}, {}, "FINISHED", *each) for each in zip(data, tests, strict=True)]
+    assert (have_different_data(runs), have_different_tests(runs)) == told
 
 
 def test_what_learned_from_other_images_is_compared_by_the_same_test_images(two_runs, store, lifline):
@@ -250,6 +272,7 @@ def test_what_learned_from_other_images_is_compared_by_the_same_test_images(two_
         store.set_tag(run.info.run_id, "test_sha256", "c" * 64)
         store.log_metric(run.info.run_id, "test/accuracy", 0.9 if data == "a" else 0.95)
         store.log_metric(run.info.run_id, "validation/accuracy", 0.9 if data == "a" else 0.95)
+        store.log_metric(run.info.run_id, "export/onnx.class_mismatches", 1 if data == "a" else 3)
         for file in ("predictions.csv", "gate.csv"):
             store.log_text(run.info.run_id, predictions(900), file)
     told, evidence, *others = lifline("compare", "tutorial: beta 0.9", "tutorial: beta 0.5")[1].splitlines()
@@ -259,6 +282,7 @@ def test_what_learned_from_other_images_is_compared_by_the_same_test_images(two_
     (test,) = (line for line in others if "test/accuracy" in line)
     (validation,) = (line for line in others if "validation/accuracy" in line)
     assert "(+0.05)" in test
+    assert any("3 (+2)" in line for line in others if "class_mismatches" in line)
     assert "0.95" in validation
     assert "(" not in validation
 

@@ -69,9 +69,9 @@ def champion(
     `dvc repro` registers each network that it exports. One takes the place of the champion on evidence alone: if it is
     better on the same test images, or those of data.gate_size, by McNemar's exact test, or not much worse and cheaper,
     as champion.* in params.yaml say; and if its ONNX and NIR files passed their proofs. `lifline versions` lists them.
-    Without --version the most accurate of those is taken for which this is so, on the champion's test images, or of its
-    data set and data.gate_size; the first time of those of data.dataset. Of equally accurate ones it is the cheaper by
-    champion.cost.
+    Without --version the most accurate of those is taken for which this is so, of those with the champion's test
+    images, or where data.gate_size is above 0 of its data set; the first time of those of data.dataset. Of equally
+    accurate ones it is the cheaper by champion.cost.
     """
     from lifline.params import read_params
     from lifline.tracking.champion import make_champion

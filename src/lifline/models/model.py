@@ -14,7 +14,7 @@ from lifline.data.images import LabelledImages
 from lifline.data.info import DatasetInfo
 from lifline.data.tensor_file import DamagedError, pack, unpack
 from lifline.errors import ModelError, ParamsError
-from lifline.layers import LayersError
+from lifline.layers import LayersError, shapes_of
 from lifline.params import NetworkParams
 from lifline.snn.network import Record, SpikingNetwork
 from lifline.snn.neuron import Lif
@@ -57,9 +57,10 @@ def new_network(params: NetworkParams, dataset: DatasetInfo, seed: int) -> Spiki
         ParamsError: the layers do not fit the images.
     """
     try:
-        return _build(params, dataset, seed)
+        shapes_of(params.layers, dataset.shape)
     except LayersError as error:
         raise ParamsError(f"network.layers {error}") from None
+    return _build(params, dataset, seed)
 
 
 def save_model(model: Model, path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from lifline.choices import Coding
-from lifline.layers import Dense, HiddenLayer, Shapes, parse_layers, shapes_of
+from lifline.layers import Dense, HiddenLayer, LayersError, Shapes, parse_layers, shapes_of
 from lifline.snn.arguments import is_whole
 from lifline.snn.coding import latency_spikes, rate_spikes
 from lifline.snn.layer import SpikingLayer
@@ -80,7 +80,7 @@ class SpikingNetwork(nn.Module):
             learn_beta: whether each layer's decay is learned.
 
         Raises:
-            LayersError: layers are not written so, or do not fit the image; the message goes on behind their name.
+            LayersError: layers are not written so, or do not fit the image.
             ValueError: there is no class, or no such shape of an image; there are more or fewer neurons than layers, or
                 others than `Lif`; or one cannot learn its decay.
         """
@@ -89,8 +89,11 @@ class SpikingNetwork(nn.Module):
         sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
         if not (sides and all(is_whole(side) and side >= 1 for side in sides)):
             raise ValueError(f"input_shape is {input_shape}; allowed are whole numbers from 1, such as (1, 28, 28)")
-        made = [*parse_layers(layers), HiddenLayer(Dense(num_classes))]
-        shapes = [*shapes_of(layers, sides), Shapes((num_classes,), (num_classes,))]
+        try:
+            made = [*parse_layers(layers), HiddenLayer(Dense(num_classes))]
+            shapes = [*shapes_of(layers, sides), Shapes((num_classes,), (num_classes,))]
+        except LayersError as error:
+            raise LayersError(f"layers {error}") from None
         seen = [sides, *(each.neurons for each in shapes)]
         neurons = [neuron] * len(made) if isinstance(neuron, Lif) else neuron
         fit = isinstance(neurons, Sequence) and all(isinstance(each, Lif) for each in neurons)

@@ -109,14 +109,14 @@ def _left_out(client: MlflowClient, versions: Mapping[str, ModelVersion], refere
     name = _data_set(client, reference)
     counts = Counter(_told_apart(each, _data_set(client, each), reference, name) for each in others)
     counted = ", ".join(f"{number} of {other}" for other, number in sorted(counts.items()))
-    is_unknown = not all(map(_data_sha256, (reference, *others)))
+    is_unknown = not all(map(_tells_images, (reference, *others)))
     those = f"as they cannot be compared with version {reference.version} ({_named(reference, name)}): {counted}"
     return f"; left out, {those}" + f"; {HOW_TO_REGISTER}" * is_unknown + f"; {HOW_TO_FORCE}"
 
 
 def _is_rival(version: ModelVersion, reference: ModelVersion) -> bool:
     """Whether both can be compared, by the same images; each version can with itself."""
-    is_judged_alike = _is_same_data(version, reference) and _gate_size(version) == _gate_size(reference)
+    is_judged_alike = _is_judged_by_same_images(version, reference) and _gate_size(version) == _gate_size(reference)
     return is_judged_alike or version.version == reference.version
 
 
@@ -238,7 +238,7 @@ def _named(version: ModelVersion, name: str) -> str:
 def _told_apart(version: ModelVersion, name: str, other: ModelVersion, its_name: str) -> str:
     """A version's data set, so named that it is told apart from the one of another version."""
     told = _named(version, name)
-    if _is_same_data(version, other):
+    if _is_judged_by_same_images(version, other):
         return f"{told} with data.gate_size {_gate_size(version)}, not {_gate_size(other)}"
     is_known = _data_sha256(version) and _data_sha256(other)
     return f"{told} with other images" if is_known and name == its_name else told
@@ -249,10 +249,15 @@ def _data_sha256(version: ModelVersion) -> str:
     return version.tags.get("data_sha256", "")
 
 
-def _is_same_data(version: ModelVersion, other: ModelVersion) -> bool:
-    """Whether that is known of what judges both; of two versions that do not tell it is not.
+def _tells_images(version: ModelVersion) -> bool:
+    """Whether a version tells of which data it is, and which of that are its test images."""
+    return bool(_data_sha256(version) and version.tags.get("test_sha256"))
 
-    Where that is the test images, what they learned from may differ.
+
+def _is_judged_by_same_images(version: ModelVersion, other: ModelVersion) -> bool:
+    """Whether that is known; of two versions that do not tell it is not.
+
+    Where the test images judge both, what they learned from may differ.
     """
     is_same, is_same_test = (
         version.tags.get(tag, "") == other.tags.get(tag, "") != "" for tag in ("data_sha256", "test_sha256")
@@ -314,10 +319,12 @@ def _why_incomparable(client: MlflowClient, chosen: ModelVersion, champion: Mode
     if unknown:
         which = unknown[0] if len(unknown) == 1 else "each"
         return f"{incomparable}: {which} is of unknown images; {HOW_TO_REGISTER}"
-    if not _is_same_data(chosen, champion):
+    if not _is_judged_by_same_images(chosen, champion):
         data = _data_set(client, champion)
         other = _told_apart(chosen, _data_set(client, chosen), champion, data)
-        return f"{this} is of another data set ({other}) than {before} ({_named(champion, data)})"
+        is_unknown = not (_tells_images(chosen) and _tells_images(champion))
+        told = f"{this} is of another data set ({other}) than {before} ({_named(champion, data)})"
+        return told + f"; {HOW_TO_REGISTER}" * is_unknown
     if size != its_size:
         return f"{incomparable}: data.gate_size is {size} of {this}, and {its_size} of the champion"
     return f"{incomparable}: one has no decisions by image, or on other {_images(chosen)}; {HOW_TO_REGISTER}"

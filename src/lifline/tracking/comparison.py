@@ -133,8 +133,9 @@ def have_different_data(runs: Sequence[ComparedRun]) -> bool:
 
 
 def have_different_tests(runs: Sequence[ComparedRun]) -> bool:
-    """Whether runs were tested on different images, as far as that is known; what they learned from may differ."""
-    return have_different_data(runs) and (len({run.test_sha256 for run in runs}) > 1 or not runs[0].test_sha256)
+    """Whether runs were tested on different images; of data whose runs do not tell theirs, these are others."""
+    tests = {run.data_sha256: run.test_sha256 for run in runs if run.test_sha256}
+    return len({tests.get(run.data_sha256, run.data_sha256) for run in runs if run.data_sha256}) > 1
 
 
 def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
@@ -144,13 +145,14 @@ def evidence_on(first: ComparedRun, second: ComparedRun) -> dict[str, Evidence]:
         TrackingError: MLflow cannot be reached.
     """
     is_same_data = first.data_sha256 == second.data_sha256
-    if not is_same_data and not first.test_sha256 == second.test_sha256 is not None:
+    is_same_test = first.test_sha256 is not None and first.test_sha256 == second.test_sha256
+    if not (is_same_data or is_same_test):
         return {}
     with store() as client, TemporaryDirectory() as folder:
         found = {
             images: compare_decisions(*(_decisions(client, run, file, folder) for run in (first, second)))
             for images, file in DECISIONS.items()
-            if is_same_data or images == "test images"  # others were held out of what is not the same
+            if is_same_data or images == "test images"  # gate images are training images, which differ
         }
     return {images: evidence for images, evidence in found.items() if evidence}
 
