@@ -340,6 +340,7 @@ def test_a_file_that_is_no_picture_is_told(browser, url, tmp_path):
     page.locator("#main").wait_for()  # once it knows of the data set
     page.get_by_label("Choose a picture").set_input_files(tmp_path / "notes.txt")
     page.get_by_text("No answer: Content-Type is 'text/plain'; allowed are image/png").wait_for()
+    assert page.locator("#caption").inner_text() == "what the network sees"
     page.close()
 
 
