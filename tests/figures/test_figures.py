@@ -156,3 +156,17 @@ def test_titles_of_mistakes_keep_apart(params, test_images, monkeypatch, name):
     titles = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(titles) == 24
     assert not any(one.overlaps(other) for i, one in enumerate(titles) for other in titles[:i])
+
+
+def test_where_all_is_right_nothing_less_is_shown(params, test_images, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lifline.figures.style.as_png", lambda figure: drawn.append(figure) or b"")
+    model, data = untrained(changed(params, network={"layers": "10", "num_steps": 2}).network), first(test_images, 40)
+    decided = evaluate_by_num_steps(model, data)[-1].decided
+    right = data._replace(labels=decided)
+    draw_evaluation(evaluations := evaluate_by_num_steps(model, right), mistakes(right, evaluations[-1]))
+    assert any(figure.axes[0].get_title() == "No test image is mistaken" for figure in drawn)
+    (accuracy,) = (figure.axes[0] for figure in drawn if figure.axes[0].get_title().startswith("Test accuracy"))
+    accuracy.figure.draw_without_rendering()
+    ticks = dict(zip(accuracy.get_yticks(), accuracy.get_yticklabels(), strict=True))
+    assert ticks[accuracy.lines[0].get_ydata()[-1]].get_text() == "≥ 99.99%"

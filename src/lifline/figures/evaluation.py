@@ -93,7 +93,8 @@ def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[s
             for (label, decided), each in zip(names, shown, strict=True)
         ]
         show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, **AS_IT_IS)
-        axis.set_title("Most confident mistakes, with the share of the output spikes that the decision got")
+        told = "Most confident mistakes, with the share of the output spikes that the decision got"
+        axis.set_title(told if shown else "No test image is mistaken")
     return figures
 
 
@@ -128,7 +129,8 @@ def _by_num_steps(stops: Sequence[Stop]) -> dict[str, bytes]:
             title="Test accuracy, logit scale",
         )
         accuracy.yaxis.set_major_locator(FixedLocator(ACCURACIES))
-        accuracy.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.2%}"))
+        beyond = {ticks[0]: "≤ ", ticks[-1]: "≥ "}  # where the scale ends
+        accuracy.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{beyond.get(share, '')}{share:.2%}"))
         accuracy.yaxis.set_minor_formatter(NullFormatter())
         spikes.plot(steps, [stop.spikes_per_image for stop in stops], "o-", color=ORANGE)
         spikes.set(
