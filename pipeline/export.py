@@ -34,8 +34,8 @@ def main() -> None:
         write_bytes(paths.MODEL_CARD, card.encode())
         run.log_dataset(dataset, "test")
         decisions = [paths.PREDICTIONS, paths.GATE] if params.data.gate_size else [paths.PREDICTIONS]
-        made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *paths.FIGURES.glob("*.png")]  # where DVC skipped it
-        run.log_missing({"test": evaluation.as_metrics()}, *made)
+        made = [paths.EVALUATION, paths.FIRING_RATES, *decisions, *paths.FIGURES.glob("*.png")]  # by evaluate
+        run.log_missing({"test": evaluation.as_metrics()}, *made)  # where DVC has skipped evaluate
         run.log_metrics({"export": {name: export.metrics for name, export in exports.items()}})
         run.log_files(paths.EXPORT_REPORT, paths.MODEL_CARD, Path("dvc.lock"))
         content = files.pop(paths.ONNX_MODEL.name)

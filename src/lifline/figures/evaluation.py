@@ -87,11 +87,8 @@ def _mistakes(mistakes: Sequence[Mistake], class_names: Sequence[str]) -> dict[s
     with drawing("mistakes.png", width=10, height=6.5) as (figures, axis):
         is_short = max(map(len, class_names)) <= MAX_UPRIGHT
         title = "{} as {}, {:.0%}" if is_short else "{}\nas {}\n{:.0%}"
-        names = [(class_names[each.label], class_names[each.decided]) for each in shown]
-        titles = [
-            title.format(narrowed(label, MAX_WIDTH), narrowed(decided, MAX_WIDTH), each.confidence)
-            for (label, decided), each in zip(names, shown, strict=True)
-        ]
+        names = {i: narrowed(class_names[i], MAX_WIDTH) for each in shown for i in (each.label, each.decided)}
+        titles = [title.format(names[each.label], names[each.decided], each.confidence) for each in shown]
         show_images(axis, [as_picture(each.image.numpy()) for each in shown], columns=8, titles=titles, **AS_IT_IS)
         told = "Most confident mistakes, with the share of the output spikes that the decision got"
         axis.set_title(told if shown else "No test image is mistaken")
