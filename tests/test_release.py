@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.git import git
 from tests.processes import clean_environment
 
 pytestmark = pytest.mark.slow
@@ -36,11 +37,6 @@ def checkout(tmp_path):
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "All")
     return folder
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def version(folder):

@@ -1,5 +1,6 @@
 """`python -m lifline.stage`, as dvc.yaml calls it."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.git import change_unseen_by_git, git
 from tests.processes import clean_environment
 
 INTERRUPTED_WHEN_IMPORTING = """
@@ -49,3 +51,15 @@ def test_a_stage_that_is_not_there_is_named(arguments, named):
     done = run("-m", "lifline.stage", *arguments)
     expected = f"error: stage is {named!r}; allowed is one of download, evaluate, export, train\n"
     assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_what_an_experiment_set_is_a_change_to_git_though_its_stage_refuses_it(tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    shutil.copy(ROOT / "pipeline/train.py", tmp_path / "pipeline")
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params)
+    change_unseen_by_git(tmp_path / "params.yaml", "  beta: 0.9 ", "  beta: 3   ")
+    done = run("-m", "lifline.stage", "train", folder=tmp_path, DVC_EXP_NAME="calm-heron")
+    assert (done.returncode, "network.beta is 3;" in done.stderr) == (2, True)
+    git(tmp_path, "checkout", "params.yaml")
+    assert (tmp_path / "params.yaml").read_text() == params

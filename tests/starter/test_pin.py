@@ -1,11 +1,11 @@
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from lifline.errors import LiflineError
 from lifline.starter.pin import changed_files, extract_committed, pin
+from tests.git import git
 
 
 class Installed:
@@ -44,19 +44,13 @@ def test_without_a_place_that_it_came_from_nothing_is_pinned():
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     git(tmp_path, "init", "--quiet")
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    git(tmp_path, *identity, "commit", "--quiet", "--allow-empty", "--message", "First")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "First")
     return tmp_path
-
-
-def git(folder, *arguments):
-    done = subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def commit_all(folder):
     git(folder, "add", ".")
-    git(folder, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Second")
+    git(folder, "commit", "--quiet", "--message", "Second")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from lifline.tracking import runs as tracking
 from lifline.tracking.dataset import sha256_of_test_images
 from lifline.training.fit import EpochReport
 from tests.conftest import HEALTHY, ROOT, assert_one_line_error, first, stage_process
+from tests.git import change_unseen_by_git
 from tests.tracking.runs import all_runs, artifacts, endless, measured, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
@@ -716,18 +717,7 @@ def signalling(number, function):
 
 
 def test_a_change_that_git_believes_is_none_is_one(store, params, workspace):
-    """As `dvc exp run -S` leaves it: the index has the changed file's time and size, and the old content."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "core.trustctime=false"]
-    for command in (["init", "--quiet"], ["config", "core.trustctime", "false"], ["add", "params.yaml", "dvc.yaml"]):
-        subprocess.run([*git, *command], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
-    path = workspace / "params.yaml"
-    os.utime(path, (1e9, 1e9))
-    subprocess.run([*git, "status"], check=True, capture_output=True)  # takes note of the time
-    path.write_text(path.read_text().replace("0.95", "0.77"))
-    os.utime(path, (1e9, 1e9))
-    seen = subprocess.run([*git, "status", "--porcelain", "-uno"], check=True, capture_output=True, text=True).stdout
-    assert seen == ""
+    change_unseen_by_git(workspace / "params.yaml", "0.95", "0.77")
     with tracking.run_of_model(HASH, params):
         pass
     assert all_runs(store)[0].data.tags["git_dirty"] == "true"

@@ -55,6 +55,13 @@ def test_a_history_says_what_was_pruned_and_counts_trials_in_whole_numbers(accur
     assert set() < set(labels(axes.xaxis)) <= set("01234")
 
 
+def test_a_history_says_what_failed(accuracies):
+    accuracies.add_trial(create_trial(state=TrialState.FAIL))
+    accuracies.ask()  # is running, and may be shown yet
+    axes, *_ = drawn(accuracies, "history.png")
+    assert axes.get_title() == "6 trials; 2 pruned and 1 failed not shown"
+
+
 def test_the_worst_trial_is_no_white_line_on_white(accuracies):
     axes, *_ = drawn(accuracies, "parallel_coordinates.png")
     [lines] = axes.collections

@@ -25,8 +25,9 @@ def compare(
     """Show how runs differ, and whether the second is better.
 
     That a run is better is told first, of the same test images, and of those of data.gate_size, by McNemar's exact
-    test, as `lifline champion` does. Then come the params and metrics that differ, each metric with how far it is from
-    the first run's; those of train/health/ and speed/ are shown where --only names them.
+    test, as `lifline champion` does: p decides, and the interval is an approximation. Then come the params and metrics
+    that differ, each metric with how far it is from the first run's; those of train/health/ and speed/ are shown where
+    --only names them.
     Runs are those of the pipeline, of seeds and of studies; the MLflow UI lists them (`make ui`).
     """
     from rich.console import Console

@@ -46,6 +46,7 @@ def tune(
     params.yaml.
     """
     from lifline.params import read_params
+    from lifline.tracking.runs import TUNING_EXPERIMENT
     from lifline.tuning.display import describe_study, show_study
     from lifline.tuning.driver import tune as run_study
 
@@ -59,6 +60,7 @@ def tune(
             params, trials, display, timeout=timeout, cost=cost, name=study, storage=storage, workers=trainers
         )
     print(describe_study(done))
+    print(f"more in MLflow: run {done.study_name} of the experiment {TUNING_EXPERIMENT}; `lifline ui` shows it")
 
 
 def _workers(num_workers: int, ray: str | None, cpus: float | None, gpus: float | None) -> "Workers":

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,8 @@ WIDE = (10, 4.5)
 LONGEST = 8
 """Characters of a choice at an axis: a longer one is written below, and has a number there."""
 
+WITHOUT_SCORE = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
 VISIBLE = 0.3
 """Where among matplotlib's Blues, from 0 to 1, those begin that are seen on white."""
 
@@ -49,8 +52,9 @@ def draw_study(study: Study) -> dict[str, bytes]:
 
 def _history(study: Study, target_name: str) -> Axes:
     axes = draw.plot_optimization_history(study, target_name=target_name)
-    done, pruned = (len(study.get_trials(states=[state])) for state in (TrialState.COMPLETE, TrialState.PRUNED))
-    axes.set_title(f"{done + pruned} trials" + (f"; {pruned} pruned not shown" if pruned else ""))
+    ended = Counter(trial.state for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
+    left_out = [f"{ended[state]} {name}" for state, name in WITHOUT_SCORE.items() if ended[state]]
+    axes.set_title(f"{ended.total()} trials" + (f"; {' and '.join(left_out)} not shown" if left_out else ""))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return axes
 
