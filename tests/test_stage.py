@@ -1,5 +1,6 @@
 """`python -m lifline.stage`, as dvc.yaml calls it."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -54,12 +55,23 @@ def test_a_stage_that_is_not_there_is_named(arguments, named):
 
 
 def test_what_an_experiment_set_is_a_change_to_git_though_its_stage_refuses_it(tmp_path):
-    (tmp_path / "pipeline").mkdir()
-    shutil.copy(ROOT / "pipeline/train.py", tmp_path / "pipeline")
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline")
+    path = tmp_path / "params.yaml"
     params = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params)
-    change_unseen_by_git(tmp_path / "params.yaml", "  beta: 0.9 ", "  beta: 3   ")
+    path.write_text(params)
+    change_unseen_by_git(path, "  beta: 0.9 ", "  beta: 3   ")
     done = run("-m", "lifline.stage", "train", folder=tmp_path, DVC_EXP_NAME="calm-heron")
     assert (done.returncode, "network.beta is 3;" in done.stderr) == (2, True)
     git(tmp_path, "checkout", "params.yaml")
-    assert (tmp_path / "params.yaml").read_text() == params
+    assert path.read_text() == params
+
+
+def test_what_an_experiment_set_is_of_another_second_than_it_was(tmp_path):
+    """Git compares whole seconds. A clock that is behind the file stands for one that is in the same second."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/mine.py").touch()
+    path = tmp_path / "params.yaml"
+    path.touch()
+    os.utime(path, (3e9, 3e9))
+    assert run("-m", "lifline.stage", "mine", folder=tmp_path, DVC_EXP_NAME="calm-heron").returncode == 0
+    assert path.stat().st_mtime >= 3e9 + 1
