@@ -61,6 +61,8 @@ OF_OTHERS = {
     "failed to parse 'stages.…' in 'dvc.yaml': Could not find '…'": "dvc/parsing/__init__.py",
     "… is busy, it is being blocked by: …": "dvc/rwlock.py",
     "Empty git repo": "scmrepo/git/backend/dulwich/__init__.py",
+    "output '…' is already tracked by SCM": "dvc/output.py",
+    "No file hash info found for '…'. It won't be created": "dvc_data/index/checkout.py",
     "YAML file structure is corrupted": "dvc/utils/serialize/_yaml.py",
     "Sweep overrides can't be used without --queue": "dvc/repo/experiments/run.py",
     "To append to your config use +…": "hydra/_internal/config_loader_impl.py",

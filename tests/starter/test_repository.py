@@ -107,7 +107,26 @@ def test_its_make_does_what_the_guide_asks_of_make(quick, lifline, tmp_path):
             for folder in (ROOT, tmp_path)
         )
         assert command in theirs
+        theirs = theirs.replace(r"(constraints|requirements)\.txt|", "")
         assert theirs.replace("(pipeline|", "(src|pipeline|") in ours
+
+
+def test_its_table_of_experiments_has_no_hashes(quick, lifline, tmp_path):
+    lifline("init", str(tmp_path))
+    not_shown = re.search(r"(?m)^NOT_SHOWN = (.*)$", (tmp_path / "Makefile").read_text())[1].replace("$$", "$")
+    stages = YAML(typ="safe").load((tmp_path / "dvc.yaml").read_text())["stages"]
+    files = {dep for stage in stages.values() for dep in stage["deps"] if "$" not in dep}
+    assert {dep for dep in files if not re.match(not_shown, dep)} == set()
+
+
+def test_git_leaves_to_dvc_what_an_interrupted_first_run_has_made(quick, lifline, tmp_path):
+    """DVC names its files to git when a run has ended, and `git add .` may come before."""
+    lifline("init", str(tmp_path))
+    with Repo(str(tmp_path)) as repo:
+        outs = {os.path.relpath(out.fs_path, tmp_path): out.use_cache for out in repo.index.outs}
+    command = ["git", "check-ignore", *outs]
+    ignored = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert set(ignored) == {path for path, is_kept_by_dvc in outs.items() if is_kept_by_dvc}
 
 
 def test_what_predict_draws_beside_pictures_is_no_data_for_dvc(quick, lifline, tmp_path):

@@ -19,10 +19,13 @@ COPIED = (
     ".dvc/plots/*",
     ".dvcignore",
     "data/*/dataset.yaml",
+    "data/.gitignore",
     "dvc.yaml",
+    "models/.gitignore",
     "params.yaml",
     "pipeline/*.py",
     "presets/*.yaml",
+    "reports/.gitignore",
     "requirements.lock",
 )
 """Of lifline's own repository, as committed; a wheel has them, too."""
