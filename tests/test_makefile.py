@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests.conftest import ROOT
+from tests.git import git
 
 INDEX = "https://example.org/cpu"
 
@@ -73,13 +74,12 @@ def told_by_repro(tmp_path):
 
 
 def test_repro_tells_whether_the_result_is_the_committed_one(tmp_path, told_by_repro):
-    git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
     (tmp_path / "dvc.lock").write_text("md5: 1\n")
     assert told_by_repro() == ""  # outside git
-    subprocess.run([*git, "init", "--quiet"], cwd=tmp_path, check=True)
+    git(tmp_path, "init", "--quiet")
     assert told_by_repro() == ""  # in no commit
-    subprocess.run([*git, "add", "dvc.lock"], cwd=tmp_path, check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "First"], cwd=tmp_path, check=True)
+    git(tmp_path, "add", "dvc.lock")
+    git(tmp_path, "commit", "--quiet", "--message", "First")
     assert told_by_repro() == "dvc.lock is as committed, and so is every file that it names, to the byte\n"
     (tmp_path / "dvc.lock").write_text("md5: 2\n")
     assert told_by_repro().startswith("dvc.lock has changed: ")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lifline.command import EXTRA_OF
+from lifline.starter.repository import repository_files
 from tests.conftest import ROOT
 from tests.processes import clean_environment
 
@@ -191,3 +192,4 @@ def test_the_sdist_has_what_the_wheel_is_built_of(built):
     with tarfile.open(sdist) as files:
         names = {name.partition("/")[2] for name in files.getnames()}
     assert {"setup.py", "LICENSE", "params.yaml", "pipeline/train.py", "presets/fast.yaml", ".dvc/config"} <= names
+    assert {path.relative_to(ROOT).as_posix() for path in repository_files(ROOT)} <= names

@@ -1,5 +1,4 @@
 import json
-import subprocess
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -12,6 +11,7 @@ from lifline.data.datasets import load_dataset
 from lifline.errors import LiflineError
 from lifline.paths import DATA
 from tests.conftest import SMALL, first
+from tests.git import git
 
 T_OF_LEVEL = 2.5395
 """Of 20 numbers, the t that luck exceeds once in a hundred: from any table of Student's distribution, 19 degrees."""
@@ -154,9 +154,8 @@ def test_an_interrupted_record_goes_on_after_the_last_seed(small, tmp_path, monk
 
 def test_an_entry_is_of_two_threads_and_of_a_commit(small, tmp_path, monkeypatch):
     params, dataset = small
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for arguments in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
-        subprocess.run([*git, *arguments], check=True)
+        git(tmp_path, *arguments)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     with pytest.raises(LiflineError, match="threads are 3; allowed is 2"):
         record.enter("quick", params, dataset, tmp_path)
@@ -165,10 +164,10 @@ def test_an_entry_is_of_two_threads_and_of_a_commit(small, tmp_path, monkeypatch
     recipe.touch()
     with pytest.raises(LiflineError, match=r"records/quick\.yaml is not in the commit"):
         record.enter("quick", params, dataset, tmp_path)
-    subprocess.run([*git, "add", str(recipe)], check=True)
+    git(tmp_path, "add", str(recipe))
     with pytest.raises(LiflineError, match=r"records/quick\.yaml differs from the commit"):
         record.enter("quick", params, dataset, tmp_path)
-    subprocess.run([*git, "commit", "-qm", "a recipe"], check=True)
+    git(tmp_path, "commit", "-qm", "a recipe")
     (tmp_path / "params.yaml").write_text("other")
     with pytest.raises(LiflineError, match=r"params\.yaml differs from the commit"):
         record.enter("quick", params, dataset, tmp_path)

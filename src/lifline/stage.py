@@ -4,6 +4,7 @@ import os
 import runpy
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lifline.command import run_stage
@@ -33,7 +34,8 @@ def main() -> None:
 def _show_as_changed(path: Path) -> None:
     """Date a file into another second: `dvc exp run -S` may leave a change of it as none in git's eyes."""
     now, written = time.time_ns(), path.stat().st_mtime_ns
-    os.utime(path, ns=(now, max(now, written + SECOND)))
+    with suppress(PermissionError):  # of another's file
+        os.utime(path, ns=(now, max(now, written + SECOND)))
 
 
 if __name__ == "__main__":

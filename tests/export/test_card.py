@@ -63,8 +63,10 @@ def test_a_card_tells_what_the_model_is(card):
         f"{784 * 40:,} multiply-accumulates at 4.6 pJ",
         f"{report.synaptic_operations_per_image:,.0f} synaptic operations, additions at 0.9 pJ",
         f"{report.operations.effective_acs:,.0f} effective ACs",
-        f"| 2. with memory | {report.energy_with_memory_nanojoules_per_image:,.0f} (",
-        f"| 3. ordinary network, 4-bit activations | {report.energy_of_quantised_network_nanojoules_per_image:,.0f} (",
+        f"| 1. arithmetic alone, fp32 | {report.energy_nanojoules_per_image:,.0f} |",
+        f"| 2. with memory, int8 | {report.energy_with_memory_nanojoules_per_image:,.0f} (",
+        "| 3. ordinary network, int8, 4-bit activations | "
+        f"{report.energy_of_quantised_network_nanojoules_per_image:,.0f} (",
         "| nJ per image | with all values | without pixels and activations of 0 |",
         f"and {abs(skipped.spiking.total / skipped.quantised.total - 1):.1%}",
         "than it where both skip zeros.",

@@ -17,6 +17,7 @@ from lifline.serving.sources import DRAWN_SUFFIX
 from lifline.starter import repository
 from lifline.starter.pin import changed_files
 from tests.conftest import ROOT, assert_one_line_error
+from tests.git import git
 from tests.processes import clean_environment
 
 
@@ -169,9 +170,8 @@ def checkout(quick, tmp_path, monkeypatch):
             copy = folder / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "--message", "First"]):
-        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "First"]):
+        git(folder, *command)
     monkeypatch.setattr(repository, "files", lambda _: folder / "src/lifline/starter")
     monkeypatch.setattr(repository, "changed_files", changed_files)
     return folder

@@ -26,7 +26,7 @@ from lifline.tracking import runs as tracking
 from lifline.tracking.dataset import sha256_of_test_images
 from lifline.training.fit import EpochReport
 from tests.conftest import HEALTHY, ROOT, assert_one_line_error, first, stage_process
-from tests.git import change_unseen_by_git
+from tests.git import change_unseen_by_git, git
 from tests.tracking.runs import all_runs, artifacts, endless, measured, running, tiny_onnx, wait_for
 
 HASH = "ab" * 32
@@ -553,17 +553,16 @@ def test_a_run_that_its_process_never_closes_is_closed_by_the_next(store, params
 
 
 def test_dvc_and_git_are_tagged_as_they_were_when_the_run_was_made(store, params, workspace, monkeypatch):
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    subprocess.run([*git, "add", "params.yaml", "dvc.yaml"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    git(workspace, "init", "--quiet")
+    git(workspace, "add", "params.yaml", "dvc.yaml")
+    git(workspace, "commit", "--quiet", "--message", "start")
+    commit = git(workspace, "rev-parse", "HEAD")
     monkeypatch.setenv("DVC_EXP_NAME", "calm-heron")
     monkeypatch.setenv("DVC_STAGE", "train")
     with tracking.training_run(params, "cpu") as run:
         run.tag_model(HASH)
     (workspace / "params.yaml").write_text("# changed\n")
-    subprocess.run([*git, "commit", "--quiet", "--all", "--message", "later"], check=True)
+    git(workspace, "commit", "--quiet", "--all", "--message", "later")
     (workspace / "params.yaml").write_text("# changed again\n")
     monkeypatch.setenv("DVC_EXP_NAME", "another")
     for stage in ("evaluate", "evaluate", "export"):

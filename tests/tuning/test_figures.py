@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from lifline.tuning import figures
-from lifline.tuning.study import DEFINITION
+from lifline.tuning.study import DEFINITION, retry
 
 
 @pytest.fixture
@@ -55,11 +55,12 @@ def test_a_history_says_what_was_pruned_and_counts_trials_in_whole_numbers(accur
     assert set() < set(labels(axes.xaxis)) <= set("01234")
 
 
-def test_a_history_says_what_failed(accuracies):
+def test_a_history_says_what_failed_and_what_was_tried_again(accuracies):
     accuracies.add_trial(create_trial(state=TrialState.FAIL))
-    accuracies.ask()  # is running, and may be shown yet
+    retry(accuracies, accuracies.ask().number, is_stopped=True)
+    accuracies.ask()  # that one, again: it is running, and may be shown yet
     axes, *_ = drawn(accuracies, "history.png")
-    assert axes.get_title() == "6 trials; 2 pruned and 1 failed not shown"
+    assert axes.get_title() == "6 trials; 2 pruned, 1 failed, 1 tried again not shown"
 
 
 def test_the_worst_trial_is_no_white_line_on_white(accuracies):

@@ -57,7 +57,9 @@ def test_each_combination_is_trained_once_and_then_the_study_ends(training, comm
     repeats = [trial for trial in trials if REPEATS in trial.user_attrs]
     assert len(training.asked) == len({frozenset(asked.items()) for asked in training.asked}) == 4
     assert 4 + len(repeats) == len(trials) < 60
-    assert out.splitlines()[-1].endswith("; all 4 combinations have been tried")
+    *_, ended, more = out.splitlines()
+    assert ended.endswith("; all 4 combinations have been tried")
+    assert more.startswith(f"more in MLflow: run {the_study().study_name} of the experiment lifline-tuning; ")
     assert "; all 4 combinations have been tried" in command("studies")[1]
     assert command("tune", "--trials", "60")[0] == 0
     assert len(the_study().trials) == len(trials)

@@ -132,7 +132,7 @@ def _energy(params: Params, evaluation: EvaluationReport) -> Iterator[str]:
     yield from ("", "## Energy: an estimate", "")
     operations, every, skipped = evaluation.operations, evaluation.energy.all_values, evaluation.energy.zeros_skipped
     rows = [
-        ["1. arithmetic alone, 32-bit float", *(f"{lines.float_arithmetic:,.0f}" for lines in (every, skipped))],
+        ["1. arithmetic alone, fp32", *(f"{lines.float_arithmetic:,.0f}" for lines in (every, skipped))],
         ["2. with memory, int8", *(_with_memory(lines.spiking) for lines in (every, skipped))],
         [
             f"3. ordinary network, int8, {activation_bits(params.network.num_steps)}-bit activations",

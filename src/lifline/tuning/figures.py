@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from lifline.figures.style import as_png
-from lifline.tuning.study import DEFINITION
+from lifline.tuning.study import DEFINITION, counted
 
 ACCURACY = "validation accuracy"
 COST_NAMES = {
@@ -32,8 +32,6 @@ WIDE = (10, 4.5)
 
 LONGEST = 8
 """Characters of a choice at an axis: a longer one is written below, and has a number there."""
-
-WITHOUT_SCORE = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 VISIBLE = 0.3
 """Where among matplotlib's Blues, from 0 to 1, those begin that are seen on white."""
@@ -52,9 +50,13 @@ def draw_study(study: Study) -> dict[str, bytes]:
 
 def _history(study: Study, target_name: str) -> Axes:
     axes = draw.plot_optimization_history(study, target_name=target_name)
-    ended = Counter(trial.state for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
-    left_out = [f"{ended[state]} {name}" for state, name in WITHOUT_SCORE.items() if ended[state]]
-    axes.set_title(f"{ended.total()} trials" + (f"; {' and '.join(left_out)} not shown" if left_out else ""))
+    trials = study.get_trials(deepcopy=False)
+    ended = Counter(trial.state for trial in counted(trials) if trial.state.is_finished())
+    failed = ended[TrialState.FAIL]
+    tried_again = sum(trial.state == TrialState.FAIL for trial in trials) - failed
+    fates = {"pruned": ended[TrialState.PRUNED], "failed": failed, "tried again": tried_again}
+    left_out = ", ".join(f"{number} {fate}" for fate, number in fates.items() if number)
+    axes.set_title(f"{ended.total()} trials" + (f"; {left_out} not shown" if left_out else ""))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return axes
 
