@@ -3,7 +3,8 @@
 import pytest
 
 from lifline.data.inspection import DataFigures
-from lifline.training.diagnosis import MIN_ITERATIONS, MIN_PLANNED, Figures, diagnose
+from lifline.training.diagnosis import MIN_ITERATIONS, MIN_PLANNED, Figures, diagnose, figures_of
+from lifline.training.report import EpochReport
 from tests.conftest import HEALTHY, changed
 from tests.processes import ROOT
 
@@ -143,6 +144,24 @@ def test_what_learned_nothing_is_advised_of_params_alone(params):
     assert "train.batch_size" in finding.advice
     assert "preset" not in finding.advice
     assert f"\n  {finding.advice}\n" in (ROOT / "docs/guide.md").read_text()
+
+
+def test_a_single_bad_epoch_is_not_nothing_learned(params):
+    """Of few images, an accuracy may fall to luck's for an epoch. What a training ends with counts."""
+    going_on = Figures(params, 500, 2500, 0.14, [HEALTHY] * 12, data=GOOD_DATA._replace(agreement=0.1))
+    assert [finding.name for finding in diagnose(going_on)] == ["labels shuffled", "nothing learned"]
+    has_learned = going_on._replace(best_accuracy=0.575)
+    assert diagnose(has_learned) == []
+    assert "nothing learned" in [finding.name for finding in diagnose(has_learned._replace(iterations=2500))]
+
+
+def test_the_best_accuracy_is_that_of_the_best_epoch(params):
+    reports = [
+        EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [], HEALTHY)
+        for epoch, accuracy in enumerate((0.5, 0.6, 0.4), 1)
+    ]
+    figures = figures_of(params, reports)
+    assert (figures.accuracy, figures.best_accuracy) == (0.4, 0.6)
 
 
 def test_what_was_learned_by_heart_is_overfitting_alone(params):

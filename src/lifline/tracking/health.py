@@ -34,6 +34,7 @@ def figures_of_run(name: str, params: Params) -> tuple[Figures, str | None]:
         if not healths and not failure.startswith(TRAINING_FAILED):
             raise TrackingError(f"run {run.name!r} has no figures of a training; allowed are runs of trainings")
         losses = client.get_metric_history(run.run_id, "train/iteration_loss")
+        accuracies = client.get_metric_history(run.run_id, "validation/accuracy")
     its_params, iterations = _params_of(run, params), losses[-1].step if losses else 0
     figures = Figures(
         its_params,
@@ -41,6 +42,7 @@ def figures_of_run(name: str, params: Params) -> tuple[Figures, str | None]:
         planned=iterations // max(1, len(healths)) * its_params.train.epochs,
         accuracy=run.metrics.get("validation/accuracy", 0.0),
         train_accuracy=run.metrics.get("train/accuracy", 0.0),
+        best_accuracy=max((point.value for point in accuracies), default=0.0),
         healths=healths,
         failure=failure.removeprefix(TRAINING_FAILED) if failure.startswith(TRAINING_FAILED) else "",
     )

@@ -89,6 +89,9 @@ class Figures(NamedTuple):
     train_accuracy: float = 0.0
     """On the training images when they were shown, in the last epoch."""
 
+    best_accuracy: float = 0.0
+    """On the validation images, that of the best epoch."""
+
     @property
     def health(self) -> Health:
         """The latest."""
@@ -126,8 +129,16 @@ def figures_of(params: Params, reports: Sequence[EpochReport], failure: str = ""
     last = reports[-1]
     planned = last.iteration // last.epoch * params.train.epochs
     healths = [report.health for report in reports]
-    accuracy, train_accuracy = last.validation_accuracy, last.train_accuracy
-    return Figures(params, last.iteration, planned, accuracy, healths, failure, train_accuracy=train_accuracy)
+    return Figures(
+        params,
+        last.iteration,
+        planned,
+        last.validation_accuracy,
+        healths,
+        failure,
+        train_accuracy=last.train_accuracy,
+        best_accuracy=max(report.validation_accuracy for report in reports),
+    )
 
 
 def diagnose(figures: Figures) -> list[Finding]:
@@ -151,6 +162,12 @@ def _is_judged(figures: Figures) -> bool:
     """A training of few steps only at its end: until then, all may be for want of steps."""
     has_enough = figures.planned >= MIN_PLANNED or figures.iterations >= figures.planned
     return has_enough and figures.iterations >= MIN_ITERATIONS
+
+
+def _reached(figures: Figures) -> float:
+    """The best accuracy so far: of few images, one of an epoch may be luck. When the training has ended, the last."""
+    has_ended = figures.iterations >= figures.planned
+    return figures.accuracy if has_ended else max(figures.accuracy, figures.best_accuracy)
 
 
 # Of the data.
@@ -178,7 +195,7 @@ def _shuffled(figures: Figures) -> str:
     Of few images a mean tells too little; what lies anywhere in an image, or has any colour, needs a trained network.
     """
     data = _data_of(figures)
-    if data.luck > MAX_LUCK or not _is_judged(figures) or max(data.agreement, figures.accuracy) > data.chance:
+    if data.luck > MAX_LUCK or not _is_judged(figures) or max(data.agreement, _reached(figures)) > data.chance:
         return ""
     return f"{data.agreement:.1%} of the labels are the nearest class's, where luck gives up to {data.chance:.1%}"
 
@@ -285,7 +302,7 @@ def _ties(figures: Figures) -> str:
 def _learns_nothing(figures: Figures) -> str:
     """Of images learned by heart `overfitting` tells: its advice is the opposite."""
     chance = figures.data.chance if figures.data else 0
-    is_luck = figures.accuracy <= chance and not _overfits(figures)
+    is_luck = _reached(figures) <= chance and not _overfits(figures)
     return f"validation accuracy is {figures.accuracy:.1%}, where luck gives up to {chance:.1%}" if is_luck else ""
 
 
