@@ -1,4 +1,5 @@
 import csv
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -75,6 +76,10 @@ def test_where_no_output_neuron_fires_the_row_says_so(lifline, model, folder):
         "no output neuron fired\n"
     )
     assert table()[1] == ["scans/a.JPG", "", "0.0", *["0"] * 10, "no output neuron fired"]
+    (folder.parent / "one").mkdir()
+    shutil.copy(folder / "a.JPG", folder.parent / "one")
+    _, stdout, _ = lifline("predict", "one", "--output", "predictions.csv", "--model", "silent.onnx")
+    assert stdout == "predictions.csv: predictions of 1 of 1 images; of 1 image no output neuron fired\n"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def predict_all(predictor: Predictor, path: Path, output: Path) -> str:
     if first_error and num_unreadable == source.num_images:
         raise PictureError(f"{output}: none of {source.num_images:,} images could be read; the first: {first_error}")
     unreadable = f"; {num_unreadable:,} could not be read: the column error tells why" if num_unreadable else ""
-    silent = f"; of {num_silent:,} images {SILENT}" if num_silent else ""
+    silent = f"; of {num_silent:,} image{'s' * (num_silent > 1)} {SILENT}" if num_silent else ""
     return (
         f"{output}: predictions of {source.num_images - num_unreadable:,} of {source.num_images:,} images"
         f"{unreadable}{silent}"
