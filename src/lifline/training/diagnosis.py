@@ -354,7 +354,7 @@ TRAINING_RULES = (
     Rule(
         "overfitting",
         _overfits,
-        "check labels, take more images, raise augmentation, or take fewer neurons or convolutions in network.layers",
+        "check labels, take more images, raise augmentation, or take convolutions or fewer neurons in network.layers",
     ),
 )
 """What may be wrong, causes first."""
