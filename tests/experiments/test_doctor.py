@@ -18,10 +18,12 @@ from lifline.params import read_params
 from lifline.paths import DATA
 from lifline.presets import change_params, preset_names, preset_values
 from lifline.tracking import runs as tracking
+from lifline.tracking.health import figures_of_run
 from lifline.tracking.tags import DESCRIPTION_TAG, WARNINGS_TAG
 from lifline.training.diagnosis import diagnose, figures_of
 from lifline.training.fit import fit, new_training
-from tests.conftest import MNIST, ROOT, assert_one_line_error, first, once
+from lifline.training.report import EpochReport
+from tests.conftest import HEALTHY, MNIST, ROOT, assert_one_line_error, first, once
 from tests.tracking.runs import all_runs
 
 CPU = torch.device("cpu")
@@ -225,6 +227,16 @@ def test_a_run_that_overfitted_is_judged_by_its_last_accuracies(store, repositor
     assert warning.startswith(f"{told}; ")
     code, out, _ = lifline("doctor", run.info.run_id)
     assert (code, out.startswith(f"{told}\n  ")) == (1, True)
+
+
+def test_a_run_that_was_stopped_is_judged_by_its_best_epoch_too(store, repository):
+    params = read_params().with_values({"train.epochs": 9})
+    with tracking.training_run(params, "cpu") as run:
+        for epoch, accuracy in enumerate((0.5, 0.6, 0.4), 1):
+            run.log_epoch(EpochReport(epoch, epoch, [0.5], accuracy, 0.5, accuracy, 1000.0, 0.1, 4, [], HEALTHY))
+    figures, _ = figures_of_run(run.run_id, params)
+    assert (figures.accuracy, figures.best_accuracy) == (0.4, 0.6)
+    assert figures.iterations < figures.planned
 
 
 def test_a_fault_of_the_data_is_warned_of_where_it_is_trained_on(store, repository, stage, few):

@@ -61,9 +61,12 @@ def test_a_repository_has_the_pipeline_and_pins_lifline(quick, lifline, tmp_path
     assert "--hash" not in (folder / "constraints.txt").read_text()
     assert (folder / ".git").is_dir()
     assert not (folder / ".unfinished").exists()
-    made = "models/imported.safetensors"  # by `lifline import`
-    ignored = subprocess.run(["git", "check-ignore", made], cwd=folder, capture_output=True, text=True, check=True)
-    assert ignored.stdout == f"{made}\n"
+    made = [
+        "models/imported.safetensors",
+        "predictions.csv",
+    ]  # by `lifline import` and `predict`
+    for place in (folder, ROOT):
+        assert git(place, "check-ignore", *made).split() == made
 
 
 def test_its_stages_depend_on_the_requirements_in_place_of_liflines_code(quick, lifline, tmp_path):
